@@ -1,0 +1,222 @@
+"""CodecSpec: the parameters of every stage of the codec, as an immutable value.
+
+The fields up to ``tables`` are what a decoder must know (docs/format.md, section 2.4); the others steer the encoder only.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32)}
+
+
+class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One class of bands and its tables (docs/format.md, sections 6 to 8).
+
+    ``value_lengths`` and ``mask_lengths`` are code lengths by token, 0 for tokens that are not used, cut after the last
+    used token.
+    """
+
+    mode: Literal["zero", "plain", "masked"]
+    shift: int = 0
+    value_lengths: tuple[int, ...] = ()
+    mask_lengths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift <= 13:
+            raise ValueError(f"shift must be 0 to 13, not {self.shift}")
+        if self.shift and self.mode != "plain":
+            raise ValueError(f"shift must be 0 in mode {self.mode!r}, not {self.shift}")
+        _check_lengths("value_lengths", self.value_lengths, is_used=self.mode != "zero")
+        _check_lengths("mask_lengths", self.mask_lengths, is_used=self.mode == "masked")
+        if self.mode == "masked" and self.value_lengths[0]:
+            raise ValueError("value_lengths[0] must be 0 in mode 'masked': zeros are in the mask")
+
+
+class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Static code tables: the class of every kept band, and the classes. Made by calibration (`TableStatistics`)."""
+
+    band_class: tuple[int, ...]
+    classes: tuple[TableClass, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= 32:
+            raise ValueError(f"classes must be 1 to 32 entries, not {len(self.classes)}")
+        if self.band_class and not 0 <= min(self.band_class) <= max(self.band_class) < len(self.classes):
+            raise ValueError(f"band_class must name classes 0 to {len(self.classes) - 1}")
+
+
+class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    """How a tensor is coded. Immutable, hashable, picklable; ``to_json`` and ``from_json`` round-trip exactly.
+
+    Parameters
+    ----------
+    step
+        Quantization step in units of the input; kept as the nearest binary32, 2**-64 to 2**64.
+    zero_point
+        Number of levels below zero: levels run from ``-zero_point`` to ``2**bits - 1 - zero_point``.
+    bits
+        Width of a level, 2 to 16 (at most 8 for int8 and uint8 input).
+    transform, transform_size
+        ``"identity"`` or ``"dct"``: integer DCT-II over 4, 8, 16 or 32 neighbouring channels.
+    kept_bands
+        Zonal mask: how many of the ``transform_size`` frequencies are kept; None keeps all.
+    band_steps
+        Integer step of each band on top of ``step``: one entry for all, one per frequency, or one per channel.
+        A fine ``step`` with coarse ``band_steps`` quantizes in the transform domain.
+    permutation
+        Order in which channels enter the transform, None for their own order.
+    tables
+        Static code tables, or None to derive tables from the tensor and send them in the stream.
+    dead_zone
+        Half the width of the interval of coefficients that becomes 0, in band steps: 0.5 (plain rounding) to 1.
+    max_code_length
+        Longest code the encoder makes, 8 to 15 bits.
+    block_shape
+        Rows and columns of a block, None to choose by size. Blocks decode alone.
+    nonfinite
+        ``"raise"`` refuses NaN and infinity, ``"clamp"`` codes NaN as 0 and infinities as the nearest level.
+
+    Raises
+    ------
+    ValueError
+        A value is out of its range or contradicts another one.
+
+    Examples
+    --------
+    >>> spec = CodecSpec(step=0.05, bits=8)
+    >>> CodecSpec.from_json(spec.to_json()) == spec
+    True
+    """
+
+    step: float = 1.0
+    zero_point: int = 0
+    bits: int = 8
+    transform: Literal["identity", "dct"] = "identity"
+    transform_size: int = 1
+    kept_bands: int | None = None
+    band_steps: tuple[int, ...] = (1,)
+    permutation: tuple[int, ...] | None = None
+    tables: Tables | None = None
+    dead_zone: float = 0.5
+    max_code_length: int = 12
+    block_shape: tuple[int, int] | None = None
+    nonfinite: Literal["raise", "clamp"] = "raise"
+
+    def __post_init__(self) -> None:
+        for name in ("zero_point", "bits", "transform_size", "max_code_length"):
+            self._normalize(name, operator.index(getattr(self, name)))
+        self._normalize("step", binary32(self.step))
+        self._normalize("dead_zone", float(self.dead_zone))
+        self._normalize("band_steps", _integers(self.band_steps))
+        if self.permutation is not None:
+            self._normalize("permutation", _integers(self.permutation))
+        if self.kept_bands is not None:
+            kept = operator.index(self.kept_bands)
+            self._normalize("kept_bands", None if kept == self.transform_size else kept)
+        if self.block_shape is not None:
+            self._normalize("block_shape", _integers(self.block_shape))
+
+        if not 2.0**-64 <= self.step <= 2.0**64:
+            raise ValueError(f"step must be a number from 2**-64 to 2**64, not {self.step}")
+        _check_range("bits", self.bits, 2, 16)
+        _check_range("zero_point", self.zero_point, 0, 2**self.bits - 1)
+        if self.transform not in TRANSFORM_SIZES:
+            raise ValueError(f"transform must be one of {', '.join(TRANSFORM_SIZES)}, not {self.transform!r}")
+        if self.transform_size not in TRANSFORM_SIZES[self.transform]:
+            sizes = ", ".join(map(str, TRANSFORM_SIZES[self.transform]))
+            raise ValueError(f"transform_size of {self.transform!r} must be {sizes}, not {self.transform_size}")
+        _check_range("kept_bands", self.kept_band_count, 1, self.transform_size)
+        if not self.band_steps:
+            raise ValueError("band_steps must not be empty")
+        _check_range("band_steps", min(self.band_steps), 1, 65535)
+        _check_range("band_steps", max(self.band_steps), 1, 65535)
+        if self.permutation is not None and sorted(self.permutation) != list(range(len(self.permutation))):
+            raise ValueError("permutation must hold each channel number once")
+        if self.permutation is not None and len(self.permutation) > 65536:
+            raise ValueError("permutation must have at most 65536 channels")
+        if not 0.5 <= self.dead_zone <= 1.0:
+            raise ValueError(f"dead_zone must be 0.5 to 1, not {self.dead_zone}")
+        _check_range("max_code_length", self.max_code_length, 8, 15)
+        if self.block_shape is not None and (len(self.block_shape) != 2 or min(self.block_shape) < 1):
+            raise ValueError(f"block_shape must be two positive numbers, not {self.block_shape}")
+        if self.nonfinite not in ("raise", "clamp"):
+            raise ValueError(f"nonfinite must be 'raise' or 'clamp', not {self.nonfinite!r}")
+
+    def _normalize(self, name: str, value: Any) -> None:
+        msgspec.structs.force_setattr(self, name, value)
+
+    @property
+    def kept_band_count(self) -> int:
+        """Frequencies kept of each full transform group."""
+        return self.transform_size if self.kept_bands is None else self.kept_bands
+
+    @property
+    def level_range(self) -> tuple[int, int]:
+        """Smallest and largest level."""
+        return -self.zero_point, 2**self.bits - 1 - self.zero_point
+
+    @classmethod
+    def for_range(cls, low: float, high: float, *, bits: int = 8, **fields: Any) -> CodecSpec:
+        """Spec whose levels cover the interval from min(low, 0) to max(high, 0) with ``bits`` bits.
+
+        >>> CodecSpec.for_range(0.0, 6.0).step
+        0.0235294122248888
+        """
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        top = 2**bits - 1
+        step = (high - low) / top
+        if not math.isfinite(step):
+            raise ValueError(f"the range must be finite, not {low} to {high}")
+        if step < 2.0**-64:
+            return cls(step=1.0, bits=bits, **fields)
+        zero_point = min(top, max(0, round(-low / step)))
+        return cls(step=step, zero_point=zero_point, bits=bits, **fields)
+
+    def replace(self, **changes: Any) -> CodecSpec:
+        """A copy with some fields changed, validated anew."""
+        return msgspec.structs.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """JSON text; fields that have their default are left out."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> CodecSpec:
+        """The spec of `to_json`. Unknown fields and wrong values raise ValueError (msgspec.ValidationError)."""
+        return msgspec.json.decode(text, type=cls)
+
+
+def binary32(value: float) -> float:
+    """The nearest IEEE 754 binary32 number, as the stream holds it."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+    except OverflowError:
+        return math.inf
+
+
+def _integers(values: Iterable[Any]) -> tuple[int, ...]:
+    return tuple(operator.index(value) for value in values)
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, not {value}")
+
+
+def _check_lengths(name: str, lengths: tuple[int, ...], *, is_used: bool) -> None:
+    if not is_used:
+        if lengths:
+            raise ValueError(f"{name} must be empty in this mode")
+        return
+    if not lengths or len(lengths) > 256 or not lengths[-1] or not all(0 <= length <= 15 for length in lengths):
+        raise ValueError(f"{name} must be 1 to 256 lengths of 0 to 15, the last not 0")
+    used = [length for length in lengths if length]
+    if used != [1] and sum(2.0**-length for length in used) != 1.0:
+        raise ValueError(f"{name} must be a complete prefix code (Kraft's sum 1)")
