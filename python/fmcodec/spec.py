@@ -13,6 +13,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from fmcodec import _core
+
+Transform = Literal["identity", "dct"]
+ClassMode = Literal["zero", "plain", "masked"]
+
+# In the order of their codes in docs/format.md.
+TRANSFORMS: tuple[Transform, ...] = ("identity", "dct")
+CLASS_MODES: tuple[ClassMode, ...] = ("zero", "plain", "masked")
 TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32)}
 
 
@@ -23,7 +31,7 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     used token.
     """
 
-    mode: Literal["zero", "plain", "masked"]
+    mode: ClassMode
     shift: int = 0
     value_lengths: tuple[int, ...] = ()
     mask_lengths: tuple[int, ...] = ()
@@ -98,7 +106,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     step: float = 1.0
     zero_point: int = 0
     bits: int = 8
-    transform: Literal["identity", "dct"] = "identity"
+    transform: Transform = "identity"
     transform_size: int = 1
     kept_bands: int | None = None
     band_steps: tuple[int, ...] = (1,)
@@ -191,6 +199,54 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def from_json(cls, text: str | bytes) -> CodecSpec:
         """The spec of `to_json`. Unknown fields and wrong values raise ValueError (msgspec.ValidationError)."""
         return msgspec.json.decode(text, type=cls)
+
+
+def native_spec(spec: CodecSpec) -> _core.Spec:
+    """The core's form of a spec, made once per object."""
+    native: _core.Spec | None = spec.__dict__.get("_native")
+    if native is None:
+        native = _core.Spec()
+        for name in ("step", "zero_point", "bits", "transform_size", "dead_zone", "max_code_length"):
+            setattr(native, name, getattr(spec, name))
+        native.transform = TRANSFORMS.index(spec.transform)
+        native.kept_bands = spec.kept_band_count
+        native.band_steps = list(spec.band_steps)
+        native.permutation = list(spec.permutation or ())
+        native.block_rows, native.block_columns = spec.block_shape or (0, 0)
+        native.clamps_nonfinite = spec.nonfinite == "clamp"
+        if spec.tables is not None:
+            classes = [(CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths) for c in spec.tables.classes]
+            native.set_tables(spec.tables.band_class, classes)
+        spec.__dict__["_native"] = native
+    return native
+
+
+def spec_of_native(native: _core.Spec) -> CodecSpec:
+    """The spec a frame holds, as a CodecSpec."""
+    tables = native.tables()
+    return CodecSpec(
+        step=native.step,
+        zero_point=native.zero_point,
+        bits=native.bits,
+        transform=TRANSFORMS[native.transform],
+        transform_size=native.transform_size,
+        kept_bands=native.kept_bands,
+        band_steps=tuple(native.band_steps),
+        permutation=tuple(native.permutation) or None,
+        tables=None if tables is None else tables_of_native(tables),
+    )
+
+
+def tables_of_native(tables: tuple[list[int], list[tuple[int, int, list[int], list[int]]]]) -> Tables:
+    """The core's form of tables as a `Tables`."""
+    band_class, classes = tables
+    return Tables(
+        band_class=tuple(band_class),
+        classes=tuple(
+            TableClass(mode=CLASS_MODES[mode], shift=shift, value_lengths=tuple(values), mask_lengths=tuple(masks))
+            for mode, shift, values, masks in classes
+        ),
+    )
 
 
 def binary32(value: float) -> float:

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// encode, decode and inspection of frames. The GIL is released around all work on values.
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "arrays.h"
+#include "fmcodec/decode.h"
+#include "fmcodec/encode.h"
+#include "fmcodec/error.h"
+#include "register.h"
+
+namespace py = pybind11;
+
+namespace fmc {
+namespace {
+
+Layout layout_of(bool is_nhwc) { return is_nhwc ? Layout::kNhwc : Layout::kNchw; }
+
+EncodedFrame encode_array(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec) {
+  const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), layout_of(is_nhwc));
+  const EncodeOptions options{layout_of(is_nhwc), static_cast<int>(array.ndim()), embeds_spec, threads};
+  const py::gil_scoped_release release;
+  return encode(view, spec, options);
+}
+
+py::bytes encode_to_bytes(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec) {
+  const EncodedFrame frame = encode_array(array, dtype, spec, is_nhwc, threads, embeds_spec);
+  PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(frame.size_bytes()));
+  if (bytes == nullptr) throw py::error_already_set();
+  frame.write_to({reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(bytes)), static_cast<size_t>(frame.size_bytes())});
+  return py::reinterpret_steal<py::bytes>(bytes);
+}
+
+size_t encode_to_buffer(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec,
+                        const py::buffer& buffer) {
+  const py::buffer_info target = buffer.request(/*writable=*/true);
+  const EncodedFrame frame = encode_array(array, dtype, spec, is_nhwc, threads, embeds_spec);
+  const uint64_t size = frame.size_bytes();
+  const auto capacity = static_cast<uint64_t>(target.size * target.itemsize);
+  if (size > capacity) {
+    throw Error(ErrorCode::kArgument, "the frame has " + std::to_string(size) + " bytes, the buffer only " + std::to_string(capacity) +
+                                          "; encode_bound() says how many are always enough");
+  }
+  frame.write_to({static_cast<uint8_t*>(target.ptr), static_cast<size_t>(size)});
+  return static_cast<size_t>(size);
+}
+
+// A parsed frame, which keeps the buffer it lies in.
+class ParsedFrame {
+ public:
+  ParsedFrame(const py::buffer& buffer, const Spec* spec) : buffer_(buffer.request()), frame_(parse_frame(bytes(), spec)) {}
+
+  void decode_into(py::array out, const std::vector<std::pair<uint64_t, uint64_t>>& ranges, size_t threads) const {
+    const auto view = tensor_view<void>(out.mutable_data(), out, frame_.dtype, frame_.layout);
+    Region region;
+    const uint64_t begins[] = {ranges[0].first, ranges[1].first, ranges[2].first, ranges[3].first};
+    region.image = begins[0];
+    region.channel = begins[1];
+    region.row = begins[2];
+    region.column = begins[3];
+    region.extent = view.shape;
+    const py::gil_scoped_release release;
+    decode(bytes(), frame_, region, view, threads);
+  }
+
+  py::dict describe() const {
+    const TensorShape& shape = frame_.tiling.shape;
+    py::dict fields;
+    fields["version"] = kStreamVersion;
+    fields["dtype"] = static_cast<int>(frame_.dtype);
+    fields["is_nhwc"] = frame_.layout == Layout::kNhwc;
+    fields["rank"] = frame_.rank;
+    fields["shape"] = py::make_tuple(shape.images, shape.channels, shape.rows, shape.columns);
+    fields["has_external_spec"] = frame_.has_external_spec;
+    fields["block_shape"] = py::make_tuple(frame_.tiling.tile_rows, frame_.tiling.tile_columns);
+    fields["blocks_per_group"] = frame_.tiling.blocks_per_group;
+    fields["size_bytes"] = bytes().size();
+    fields["spec_size_bytes"] = frame_.spec_size_bytes;
+    fields["index_size_bytes"] = frame_.index_size_bytes;
+    fields["class_sections"] = list_of(frame_.class_sections);
+    fields["blocks"] = list_of(frame_.blocks);
+    return fields;
+  }
+
+  Spec spec() const { return frame_.spec; }
+
+ private:
+  Bytes bytes() const { return {static_cast<const uint8_t*>(buffer_.ptr), static_cast<size_t>(buffer_.size * buffer_.itemsize)}; }
+  static std::vector<std::tuple<uint64_t, uint32_t, uint32_t>> list_of(const std::vector<Part>& parts) {
+    std::vector<std::tuple<uint64_t, uint32_t, uint32_t>> list;
+    for (const Part& part : parts) list.emplace_back(part.offset, part.size_bytes, part.crc);
+    return list;
+  }
+
+  py::buffer_info buffer_;
+  Frame frame_;
+};
+
+}  // namespace
+
+void register_codec(py::module_& module) {
+  module.def("encode", &encode_to_bytes, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"), py::arg("threads"),
+             py::arg("embeds_spec"));
+  module.def("encode_into", &encode_to_buffer, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"), py::arg("threads"),
+             py::arg("embeds_spec"), py::arg("buffer"));
+  module.def(
+      "encode_bound",
+      [](uint64_t images, uint64_t channels, uint64_t rows, uint64_t columns, int dtype, const Spec& spec) {
+        return encode_bound({images, channels, rows, columns}, static_cast<Dtype>(dtype), spec);
+      },
+      py::arg("images"), py::arg("channels"), py::arg("rows"), py::arg("columns"), py::arg("dtype"), py::arg("spec"));
+  py::class_<ParsedFrame>(module, "ParsedFrame")
+      .def(py::init<const py::buffer&, const Spec*>(), py::arg("buffer"), py::arg("spec").none(true))
+      .def("decode_into", &ParsedFrame::decode_into, py::arg("out"), py::arg("ranges"), py::arg("threads"))
+      .def("describe", &ParsedFrame::describe)
+      .def("spec", &ParsedFrame::spec);
+}
+
+}  // namespace fmc

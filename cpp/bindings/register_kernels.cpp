@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels one by one, as fmcodec._core.kernels, for tests and benchmarks. They use the active instruction set.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+
+#include "fmcodec/code_table.h"
+#include "fmcodec/crc32c.h"
+#include "fmcodec/dispatch.h"
+#include "fmcodec/wavelet.h"
+#include "register.h"
+
+namespace py = pybind11;
+
+namespace fmc {
+namespace {
+
+using Tokens = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
+using Integers = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+Quantizer quantizer(float step, int zero_point, int bits, int token_minimum) {
+  return {step, static_cast<float>(1.0 / static_cast<double>(step)), -zero_point, (1 << bits) - 1 - zero_point, token_minimum};
+}
+
+py::tuple quantize_to_levels(const py::array& values, int dtype, float step, int zero_point, int bits) {
+  Integers levels(values.size());
+  const bool is_finite = kernels().quantize_to_levels(static_cast<Dtype>(dtype), values.data(), values.size(), quantizer(step, zero_point, bits, 0), levels.mutable_data());
+  return py::make_tuple(levels, is_finite);
+}
+
+py::tuple quantize_to_tokens(const py::array& values, int dtype, float step, int zero_point, int bits) {
+  Tokens tokens(values.size());
+  const bool is_finite = kernels().quantize_to_tokens(static_cast<Dtype>(dtype), values.data(), values.size(), quantizer(step, zero_point, bits, 0), tokens.mutable_data());
+  return py::make_tuple(tokens, is_finite);
+}
+
+py::array empty_values(int dtype, py::ssize_t count) {
+  static const char* const kNames[] = {"", "float32", "uint16", "uint16", "int8", "uint8"};
+  return py::array(py::dtype(kNames[dtype]), std::vector<py::ssize_t>{count});
+}
+
+py::array dequantize_levels(const Integers& levels, int dtype, float step, int zero_point, int bits) {
+  py::array values = empty_values(dtype, levels.size());
+  kernels().dequantize_levels(static_cast<Dtype>(dtype), levels.data(), levels.size(), quantizer(step, zero_point, bits, 0), values.mutable_data());
+  return values;
+}
+
+py::array dequantize_tokens(const Tokens& tokens, int dtype, float step, int zero_point, int bits, int token_minimum) {
+  py::array values = empty_values(dtype, tokens.size());
+  kernels().dequantize_tokens(static_cast<Dtype>(dtype), tokens.data(), tokens.size(), quantizer(step, zero_point, bits, token_minimum), values.mutable_data());
+  return values;
+}
+
+Integers dct(const Integers& matrix, const Integers& rows, bool is_forward) {
+  const size_t size = rows.shape(0), count = rows.shape(1), stride = count + kSlackBytes / sizeof(int32_t);
+  std::vector<int32_t> padded(size * stride);
+  for (size_t r = 0; r < size; ++r) std::memcpy(&padded[r * stride], rows.data(r), count * sizeof(int32_t));
+  (is_forward ? kernels().forward_dct : kernels().inverse_dct)(matrix.data(), size, padded.data(), stride, count);
+  Integers out({size, count});
+  for (size_t r = 0; r < size; ++r) std::memcpy(out.mutable_data(r), &padded[r * stride], count * sizeof(int32_t));
+  return out;
+}
+
+Integers quantize_band(const Integers& coefficients, int step, int rounding) {
+  Integers symbols(coefficients.size());
+  std::memcpy(symbols.mutable_data(), coefficients.data(), coefficients.nbytes());
+  kernels().quantize_band(symbols.mutable_data(), symbols.size(), step, rounding);
+  return symbols;
+}
+
+Integers dequantize_band(const Integers& symbols, int step) {
+  Integers coefficients(symbols.size());
+  std::memcpy(coefficients.mutable_data(), symbols.data(), symbols.nbytes());
+  kernels().dequantize_band(coefficients.mutable_data(), coefficients.size(), step);
+  return coefficients;
+}
+
+py::tuple measure_symbols(const Integers& symbols) {
+  SymbolRange range;
+  kernels().measure_symbols(symbols.data(), symbols.size(), &range);
+  return py::make_tuple(range.minimum, range.maximum, range.magnitude);
+}
+
+py::tuple measure_tokens(const Tokens& tokens, int token_minimum) {
+  SymbolRange range;
+  kernels().measure_tokens(tokens.data(), tokens.size(), token_minimum, &range);
+  return py::make_tuple(range.minimum, range.maximum, range.magnitude);
+}
+
+CodeLengths lengths_of(const Tokens& lengths) {
+  if (lengths.size() != static_cast<py::ssize_t>(kTokens)) throw std::invalid_argument("lengths must have 256 entries");
+  CodeLengths by_token;
+  std::memcpy(by_token.data(), lengths.data(), kTokens);
+  return by_token;
+}
+
+Tokens limited_code_lengths_of(const std::vector<uint64_t>& counts, int limit) {
+  TokenHistogram histogram{};
+  std::copy_n(counts.begin(), std::min(counts.size(), kTokens), histogram.begin());
+  const CodeLengths lengths = limited_code_lengths(histogram, limit);
+  return Tokens(kTokens, lengths.data());
+}
+
+// Bits of the tokens in the wavelet layout, and their number.
+py::tuple write_wavelet(const Tokens& tokens, const Tokens& lengths) {
+  const CodeTree tree = build_code_tree(lengths_of(lengths));
+  const size_t count = tokens.size();
+  std::vector<uint8_t> ranks(count + kSlackBytes), bits(2 * count + 16 + kSlackBytes);
+  Buffer<uint8_t> scratch;
+  BitCursor cursor{bits.data(), 0};
+  kernels().translate(tokens.data(), count, tree.rank_of_token.data(), ranks.data());
+  write_ranks(kernels(), tree, ranks.data(), count, scratch, &cursor);
+  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bits.data()), (cursor.position_bits + 7) / 8), cursor.position_bits);
+}
+
+Tokens read_wavelet(const py::bytes& bits, const Tokens& lengths, size_t count) {
+  const CodeTree tree = build_code_tree(lengths_of(lengths));
+  const std::string_view view(bits);
+  std::vector<uint8_t> padded(view.begin(), view.end());
+  padded.resize(view.size() + kSlackBytes);
+  std::vector<uint8_t> tokens(count + kSlackBytes);
+  Buffer<uint8_t> scratch;
+  BitSource source{padded.data(), 0, view.size() * 8, 0};
+  read_tokens(kernels(), tree, count, scratch, &source, tokens.data());
+  return Tokens(static_cast<py::ssize_t>(count), tokens.data());
+}
+
+uint32_t crc32c_of(const py::bytes& bytes) {
+  const std::string_view view(bytes);
+  return crc32c({reinterpret_cast<const uint8_t*>(view.data()), view.size()});
+}
+
+}  // namespace
+
+void register_kernels(py::module_& parent) {
+  py::module_ module = parent.def_submodule("kernels");
+  module.def("quantize_to_levels", &quantize_to_levels);
+  module.def("quantize_to_tokens", &quantize_to_tokens);
+  module.def("dequantize_levels", &dequantize_levels);
+  module.def("dequantize_tokens", &dequantize_tokens);
+  module.def("dct", &dct);
+  module.def("quantize_band", &quantize_band);
+  module.def("dequantize_band", &dequantize_band);
+  module.def("measure_symbols", &measure_symbols);
+  module.def("measure_tokens", &measure_tokens);
+  module.def("limited_code_lengths", &limited_code_lengths_of);
+  module.def("write_wavelet", &write_wavelet);
+  module.def("read_wavelet", &read_wavelet);
+  module.def("crc32c", &crc32c_of);
+}
+
+}  // namespace fmc

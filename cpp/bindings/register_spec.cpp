@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spec and Tables between Python values and the core. CodecSpec (Python) validates; this only converts.
+#include <pybind11/stl.h>
+
+#include "arrays.h"
+#include "fmcodec/spec.h"
+#include "fmcodec/table_statistics.h"
+#include "register.h"
+
+namespace py = pybind11;
+
+namespace fmc {
+namespace {
+
+CodeLengths lengths_of(const std::vector<uint8_t>& by_token) {
+  CodeLengths lengths{};
+  std::copy_n(by_token.begin(), std::min(by_token.size(), kTokens), lengths.begin());
+  return lengths;
+}
+
+std::vector<int> list_of(const CodeLengths& lengths) {
+  size_t count = kTokens;
+  while (count > 0 && lengths[count - 1] == 0) --count;
+  return {lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(count)};
+}
+
+// (band_class, [(mode, shift, value_lengths, mask_lengths), ...])
+using ClassTuple = std::tuple<int, int, std::vector<int>, std::vector<int>>;
+using TablesTuple = std::pair<std::vector<int>, std::vector<ClassTuple>>;
+
+TablesTuple tuple_of(const Tables& tables) {
+  TablesTuple tuple;
+  tuple.first.assign(tables.band_class.begin(), tables.band_class.end());
+  for (const TableClass& c : tables.classes) tuple.second.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths));
+  return tuple;
+}
+
+void set_tables(Spec& spec, const std::vector<uint8_t>& band_class,
+                const std::vector<std::tuple<int, int, std::vector<uint8_t>, std::vector<uint8_t>>>& classes) {
+  Tables tables;
+  tables.band_class = band_class;
+  for (const auto& [mode, shift, values, masks] : classes) {
+    tables.classes.push_back({static_cast<ClassMode>(mode), shift, lengths_of(values), lengths_of(masks)});
+  }
+  spec.tables = std::move(tables);
+}
+
+}  // namespace
+
+void register_spec(py::module_& module) {
+  py::class_<Spec>(module, "Spec")
+      .def(py::init<>())
+      .def_readwrite("step", &Spec::step)
+      .def_readwrite("zero_point", &Spec::zero_point)
+      .def_readwrite("bits", &Spec::bits)
+      .def_property(
+          "transform", [](const Spec& spec) { return static_cast<int>(spec.transform); },
+          [](Spec& spec, int transform) { spec.transform = static_cast<Transform>(transform); })
+      .def_readwrite("transform_size", &Spec::transform_size)
+      .def_readwrite("kept_bands", &Spec::kept_bands)
+      .def_readwrite("band_steps", &Spec::band_steps)
+      .def_readwrite("permutation", &Spec::permutation)
+      .def_readwrite("dead_zone", &Spec::dead_zone)
+      .def_readwrite("max_code_length", &Spec::max_code_length)
+      .def_readwrite("block_rows", &Spec::block_rows)
+      .def_readwrite("block_columns", &Spec::block_columns)
+      .def_readwrite("clamps_nonfinite", &Spec::clamps_nonfinite)
+      .def("set_tables", &set_tables, py::arg("band_class"), py::arg("classes"))
+      .def("tables", [](const Spec& spec) -> std::optional<TablesTuple> {
+        if (!spec.tables) return std::nullopt;
+        return tuple_of(*spec.tables);
+      })
+      .def("section_size_bytes", [](const Spec& spec) { return write_spec_section(spec).size(); });
+
+  py::class_<TableStatistics>(module, "TableStatistics")
+      .def(py::init<const Spec&>(), py::arg("spec"))
+      .def(
+          "update",
+          [](TableStatistics& statistics, const py::array& array, int dtype, bool is_nhwc) {
+            const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), is_nhwc ? Layout::kNhwc : Layout::kNchw);
+            const py::gil_scoped_release release;
+            statistics.update(view);
+          },
+          py::arg("array"), py::arg("dtype"), py::arg("is_nhwc"))
+      .def("merge", &TableStatistics::merge, py::arg("other"))
+      .def("build", [](const TableStatistics& statistics) { return tuple_of(statistics.build()); });
+}
+
+}  // namespace fmc

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// One block: bits to symbols to values. Each thread has its own decoder and its scratch memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "fmcodec/block_transform.h"
+#include "fmcodec/buffer.h"
+#include "fmcodec/frame.h"
+#include "fmcodec/tables.h"
+#include "fmcodec/wavelet.h"
+
+namespace fmc {
+
+class BlockDecoder {
+ public:
+  BlockDecoder(const KernelTable& kernels, Bytes bytes, const Frame& frame, const BandPlan& plan);
+
+  // Writes the values of block `index` to `out`. Throws Error.
+  void decode(uint64_t index, const PlanarBlock<void>& out);
+
+ private:
+  void load_tables(uint64_t group);
+  void prepare(const Tables& tables);
+  void read_zero(const PlanarBlock<void>& out);
+  void read_coded(Bytes block, uint64_t positions);
+  void read_masked(size_t class_index, size_t count, BitSource* in, uint8_t* tokens);
+  void read_raw(Bytes block, uint64_t positions);
+  // Copies a bit stream to where kernels may read past its end.
+  BitSource padded(Bytes bits);
+  [[noreturn]] void fail(const char* message) const;
+
+  const KernelTable& kernels_;
+  const Bytes bytes_;
+  const Frame& frame_;
+  const BandPlan& plan_;
+  BlockTransform transform_;
+  int64_t block_offset_ = 0;  // for error messages
+
+  std::optional<uint64_t> loaded_group_;
+  Tables adaptive_tables_;
+  const Tables* tables_ = nullptr;
+  std::vector<CodeTree> value_trees_, mask_trees_;  // by class
+  std::vector<uint64_t> class_bands_;               // number of bands, by class
+  std::vector<uint64_t> slot_of_band_;              // place of a band in class order, by kept band
+
+  // Symbols of the current block. By slot if coded, by band if raw.
+  bool is_raw_ = false;
+  Buffer<uint8_t> tokens_;
+  Buffer<int32_t> symbols_;
+
+  Buffer<uint8_t> bits_, mask_, nonzero_, tree_scratch_;
+};
+
+}  // namespace fmc

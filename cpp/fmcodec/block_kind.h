@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kinds of blocks (docs/format.md, section 9).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fmcodec/spec.h"
+
+namespace fmc {
+
+// Stored in the format: the first byte of a block.
+enum class BlockKind : uint8_t { kCoded = 0, kRaw = 1 };
+
+inline constexpr size_t kRawHeadBytes = 6;  // kind, minimum, width
+inline constexpr int32_t kMaxRawMinimum = 1 << 20;
+
+// Most bits of a symbol: a level, or a DCT coefficient, which is at most sqrt(32) times as large and has a sign.
+inline int raw_width_bound(const Spec& spec) { return spec.bits + (spec.transform == Transform::kDct ? 4 : 0); }
+
+}  // namespace fmc

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The numeric stages of one block: values -> levels -> coefficients -> symbols, and back (docs/format.md, sections 3 to 5).
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "fmcodec/buffer.h"
+#include "fmcodec/kernels/kernels.h"
+#include "fmcodec/spec.h"
+
+namespace fmc {
+
+// The values of a block, channel by channel, the positions of a channel next to each other.
+template <typename Value>
+struct PlanarBlock {
+  Value* values;
+  int64_t channel_stride;  // in elements
+  uint64_t positions;
+};
+
+// Where the decoder finds the symbols of a kept band: tokens with shift 0, or symbols. Both null: all are 0.
+struct BandSource {
+  const uint8_t* tokens;
+  const int32_t* symbols;
+};
+
+class BlockTransform {
+ public:
+  BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype);
+
+  // Writes the symbols of kept band b to [b * positions, ...) of `tokens` or, if that is null, of `symbols`, and adds to
+  // ranges[b]. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
+  bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges);
+
+  // `source(b)` gives the BandSource of kept band b.
+  template <class Source>
+  void inverse(const Source& source, const PlanarBlock<void>& block);
+
+ private:
+  uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
+  template <typename Value>
+  auto channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const;
+  int32_t* rows(uint32_t size, uint64_t* strip_positions);
+
+  const KernelTable& kernels_;
+  const Spec& spec_;
+  const BandPlan& plan_;
+  Dtype dtype_;
+  Quantizer quantizer_;
+  std::vector<int32_t> matrices_[6];  // by log2 of the size
+  Buffer<int32_t> rows_;
+};
+
+template <typename Value>
+auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const {
+  using Byte = std::conditional_t<std::is_const_v<Value>, const uint8_t, uint8_t>;
+  const int64_t element = static_cast<int64_t>(channel_of(input)) * block.channel_stride + static_cast<int64_t>(position);
+  return reinterpret_cast<Byte*>(block.values) + element * static_cast<int64_t>(size_of(dtype_));
+}
+
+template <class Source>
+void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& block) {
+  for (uint64_t g = 0; g < plan_.group_count(); ++g) {
+    const TransformGroup group = plan_.group(g);
+    if (group.size == 1 && plan_.step(group, 0) == 1) {
+      // The fast path of the identity: tokens straight to values.
+      const BandSource band = source(group.first_kept_band);
+      if (band.tokens != nullptr) {
+        kernels_.dequantize_tokens(dtype_, band.tokens, block.positions, quantizer_, channel(block, group.first_input, 0));
+        continue;
+      }
+    }
+    uint64_t strip;
+    int32_t* const all_rows = rows(group.size, &strip);
+    const size_t stride = strip + kSlackBytes / sizeof(int32_t);
+    for (uint64_t position = 0; position < block.positions; position += strip) {
+      const size_t count = std::min(strip, block.positions - position);
+      for (uint32_t k = 0; k < group.size; ++k) {
+        int32_t* const row = all_rows + k * stride;
+        const BandSource band = k < group.kept ? source(group.first_kept_band + k) : BandSource{nullptr, nullptr};
+        if (band.symbols != nullptr) {
+          std::copy_n(band.symbols + position, count, row);
+        } else if (band.tokens != nullptr) {
+          kernels_.tokens_to_symbols(band.tokens + position, count, quantizer_.token_minimum, 0, row);
+        } else {
+          std::fill_n(row, count, 0);
+          continue;
+        }
+        kernels_.dequantize_band(row, count, plan_.step(group, k));
+      }
+      if (group.size > 1) kernels_.inverse_dct(matrices_[std::bit_width(group.size) - 1].data(), group.size, all_rows, stride, count);
+      for (uint32_t n = 0; n < group.size; ++n) {
+        kernels_.dequantize_levels(dtype_, all_rows + n * stride, count, quantizer_, channel(block, group.first_input + n, position));
+      }
+    }
+  }
+}
+
+}  // namespace fmc

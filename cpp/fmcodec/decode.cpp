@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fmcodec/decode.h"
+
+#include <vector>
+
+#include "fmcodec/block_decoder.h"
+#include "fmcodec/dispatch.h"
+#include "fmcodec/parallel.h"
+#include "fmcodec/planar.h"
+
+namespace fmc {
+namespace {
+
+bool overlaps(uint64_t begin, uint64_t count, uint64_t other_begin, uint64_t other_count) {
+  return begin < other_begin + other_count && other_begin < begin + count;
+}
+
+std::vector<uint64_t> blocks_in(const Tiling& tiling, const Region& region) {
+  std::vector<uint64_t> blocks;
+  const uint64_t per_image = tiling.tiles_per_image();
+  for (uint64_t image = region.image; image < region.image + region.extent.images; ++image) {
+    for (uint64_t block = image * per_image; block < (image + 1) * per_image; ++block) {
+      const Tile tile = tiling.tile(block);
+      if (overlaps(tile.row, tile.rows, region.row, region.extent.rows) && overlaps(tile.column, tile.columns, region.column, region.extent.columns)) {
+        blocks.push_back(block);
+      }
+    }
+  }
+  return blocks;
+}
+
+bool contains(const Region& region, const Tile& tile, uint64_t channels) {
+  return region.extent.channels == channels && tile.row >= region.row && tile.row + tile.rows <= region.row + region.extent.rows &&
+         tile.column >= region.column && tile.column + tile.columns <= region.column + region.extent.columns;
+}
+
+}  // namespace
+
+void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out, size_t threads) {
+  if (region.extent.values() == 0) return;
+  const BandPlan plan(frame.spec, frame.tiling.shape.channels);
+  const KernelTable& kernel_table = kernels();
+  const std::vector<uint64_t> blocks = blocks_in(frame.tiling, region);
+  for_each_index(blocks.size(), threads, [&] {
+    return [&, decoder = BlockDecoder(kernel_table, bytes, frame, plan), scratch = Buffer<uint8_t>()](size_t i) mutable {
+      const Tile tile = frame.tiling.tile(blocks[i]);
+      if (contains(region, tile, plan.channels()) && is_planar(out, tile)) {
+        void* const origin = out.at(tile.image - region.image, 0, tile.row - region.row, tile.column - region.column);
+        decoder.decode(blocks[i], {origin, out.channel_stride, tile.positions()});
+        return;
+      }
+      void* const planes = scratch.reserve(plan.channels() * tile.positions() * size_of(frame.dtype));
+      const auto stride = static_cast<int64_t>(tile.positions());
+      decoder.decode(blocks[i], {planes, stride, tile.positions()});
+      scatter({planes, stride, tile.positions()}, tile, region, out);
+    };
+  });
+}
+
+}  // namespace fmc

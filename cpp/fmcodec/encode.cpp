@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fmcodec/encode.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "fmcodec/block_kind.h"
+#include "fmcodec/dispatch.h"
+#include "fmcodec/error.h"
+#include "fmcodec/group_encoder.h"
+#include "fmcodec/parallel.h"
+
+namespace fmc {
+
+uint64_t EncodedFrame::size_bytes() const {
+  uint64_t total = 0;
+  for (const auto& piece : pieces) total += piece.size();
+  return total;
+}
+
+void EncodedFrame::write_to(std::span<uint8_t> out) const {
+  uint8_t* at = out.data();
+  for (const auto& piece : pieces) {
+    if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+    at += piece.size();
+  }
+}
+
+EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
+  validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
+  for (const uint64_t extent : {tensor.shape.images, tensor.shape.channels, tensor.shape.rows, tensor.shape.columns}) {
+    if (extent > UINT32_MAX) throw Error(ErrorCode::kArgument, "a dimension is above 2^32 - 1");
+  }
+  const Tiling tiling = choose_tiling(spec, tensor.shape);
+  const BandPlan plan(spec, tensor.shape.channels);
+  const KernelTable& kernel_table = kernels();
+
+  std::vector<EncodedGroup> groups(tiling.group_count());
+  for_each_index(groups.size(), options.threads, [&] {
+    return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable { groups[g] = encoder.encode(g); };
+  });
+
+  EncodedFrame frame;
+  frame.pieces.emplace_back();  // the head, known last
+  std::vector<Part> parts;
+  uint64_t payload_size = 0;
+  for (EncodedGroup& group : groups) {
+    parts.insert(parts.end(), group.parts.begin(), group.parts.end());
+    payload_size += group.bytes.size();
+    frame.pieces.push_back(std::move(group.bytes));
+  }
+  frame.pieces[0] = write_frame_head({tensor.dtype, options.layout, options.rank, !options.embeds_spec, tiling}, spec, parts, payload_size);
+  return frame;
+}
+
+uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
+  validate_spec(spec, dtype, shape.channels, ErrorCode::kArgument);
+  const Tiling tiling = choose_tiling(spec, shape);
+  const uint64_t kept = BandPlan(spec, shape.channels).kept_bands();
+  const uint64_t blocks = tiling.block_count(), groups = spec.tables ? 0 : tiling.group_count();
+  const auto width = static_cast<uint64_t>(raw_width_bound(spec));
+  const uint64_t symbol_bits = shape.values() / std::max<uint64_t>(shape.channels, 1) * kept * width;
+  return kHeaderBytes + write_spec_section(spec).size() + kCheckBytes + (blocks + groups) * kIndexEntryBytes +
+         groups * class_section_bound(kept) + blocks * (kRawHeadBytes + 1) + symbol_bits / 8;
+}
+
+}  // namespace fmc

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensor to frame: the encoder of docs/format.md, section 10.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fmcodec/frame.h"
+#include "fmcodec/spec.h"
+#include "fmcodec/tensor.h"
+
+namespace fmc {
+
+// A coded tensor in pieces that stand one after the other in the frame.
+class EncodedFrame {
+ public:
+  uint64_t size_bytes() const;
+  // Precondition: out.size() == size_bytes().
+  void write_to(std::span<uint8_t> out) const;
+
+  std::vector<std::vector<uint8_t>> pieces;
+};
+
+struct EncodeOptions {
+  Layout layout = Layout::kNchw;
+  int rank = 4;
+  bool embeds_spec = true;
+  size_t threads = 1;
+};
+
+// Throws Error(kArgument or kNonFinite).
+EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options);
+
+// Most bytes a frame of this shape can have.
+uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec);
+
+}  // namespace fmc

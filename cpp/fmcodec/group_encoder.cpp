@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fmcodec/group_encoder.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "fmcodec/block_kind.h"
+#include "fmcodec/crc32c.h"
+#include "fmcodec/error.h"
+
+namespace fmc {
+namespace {
+
+// Four tables, so that runs of equal tokens do not wait for the store of the previous count.
+void count_tokens(const uint8_t* tokens, size_t count, TokenHistogram& histogram) {
+  if (count < 64) {
+    for (size_t i = 0; i < count; ++i) ++histogram[tokens[i]];
+    return;
+  }
+  uint32_t partial[4][kTokens] = {};
+  size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    for (size_t t = 0; t < 4; ++t) ++partial[t][tokens[i + t]];
+  }
+  for (; i < count; ++i) ++partial[0][tokens[i]];
+  for (size_t token = 0; token < kTokens; ++token) {
+    histogram[token] += uint64_t{partial[0][token]} + partial[1][token] + partial[2][token] + partial[3][token];
+  }
+}
+
+void merge(const SymbolRange& from, SymbolRange& into) {
+  into.minimum = std::min(into.minimum, from.minimum);
+  into.maximum = std::max(into.maximum, from.maximum);
+  into.magnitude += from.magnitude;
+}
+
+}  // namespace
+
+GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor, const Tiling& tiling)
+    : kernels_(kernels),
+      spec_(spec),
+      plan_(plan),
+      tensor_(tensor),
+      tiling_(tiling),
+      token_minimum_(spec.token_minimum()),
+      transform_(kernels, spec, plan, tensor.dtype) {}
+
+EncodedGroup GroupEncoder::encode(uint64_t group) {
+  transform_blocks(group);
+  EncodedGroup encoded;
+  if (spec_.tables) order_bands(spec_.tables->band_class, spec_.tables->classes.size());
+  const Tables adaptive = spec_.tables ? Tables{} : choose_tables();
+  const Tables& tables = spec_.tables ? *spec_.tables : adaptive;
+  if (!spec_.tables) {
+    encoded.bytes = write_class_section(tables, token_minimum_);
+    add_part(encoded, 0);
+  }
+  value_trees_.clear();
+  mask_trees_.clear();
+  for (const TableClass& c : tables.classes) {
+    value_trees_.push_back(build_code_tree(c.value_lengths));
+    mask_trees_.push_back(build_code_tree(c.mask_lengths));
+  }
+  for (const Block& block : blocks_) {
+    const size_t begin = encoded.bytes.size();
+    if (block.range.magnitude > 0 && !write_coded(block, tables, encoded.bytes)) write_raw(block, encoded.bytes);
+    add_part(encoded, begin);
+  }
+  return encoded;
+}
+
+void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
+  const Bytes bytes = Bytes(group.bytes).subspan(begin);
+  if (bytes.size() > UINT32_MAX) throw Error(ErrorCode::kArgument, "a block is above 4 GiB: choose a smaller block_shape");
+  group.parts.push_back({begin, static_cast<uint32_t>(bytes.size()), bytes.empty() ? 0 : crc32c(bytes)});
+}
+
+// Step 2. Symbols are kept as tokens if all of them fit at shift 0, which is nearly always so, else as 32-bit integers.
+void GroupEncoder::transform_blocks(uint64_t group) {
+  blocks_.clear();
+  const uint64_t begin = group * tiling_.blocks_per_group;
+  const uint64_t end = std::min(begin + tiling_.blocks_per_group, tiling_.block_count());
+  uint64_t first_symbol = 0;
+  for (uint64_t b = begin; b < end; ++b) {
+    blocks_.push_back({tiling_.tile(b), first_symbol, {}});
+    first_symbol += symbol_count(blocks_.back());
+  }
+  is_wide_ = spec_.tables && spec_.tables->has_shift();
+  if (!transform_blocks_to(is_wide_)) {
+    is_wide_ = true;
+    transform_blocks_to(true);
+  }
+}
+
+// Returns false if tokens were asked for and a symbol does not fit.
+bool GroupEncoder::transform_blocks_to(bool is_wide) {
+  const uint64_t total = blocks_.back().first_symbol + symbol_count(blocks_.back());
+  uint8_t* const tokens = is_wide ? nullptr : tokens_.reserve(total + kSlackBytes);
+  int32_t* const symbols = is_wide ? symbols_.reserve(total) : nullptr;
+  ranges_.assign(plan_.kept_bands(), {});
+  std::vector<SymbolRange> block_ranges(plan_.kept_bands());
+  bool is_finite = true;
+  for (Block& block : blocks_) {
+    std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
+    const auto planes = gather(tensor_, block.tile, planes_);
+    is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol, is_wide ? symbols + block.first_symbol : nullptr,
+                                    block_ranges.data());
+    block.range = {};
+    for (size_t band = 0; band < block_ranges.size(); ++band) {
+      merge(block_ranges[band], ranges_[band]);
+      merge(block_ranges[band], block.range);
+    }
+    if (!is_wide && shift_for(block.range.minimum, block.range.maximum, token_minimum_) > 0) return false;
+  }
+  if (!is_finite && !spec_.clamps_nonfinite) {
+    throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity; nonfinite='clamp' codes NaN as 0 and clamps infinities");
+  }
+  return true;
+}
+
+// Steps 2 to 6.
+Tables GroupEncoder::choose_tables() {
+  uint64_t positions = 0;
+  for (const Block& block : blocks_) positions += block.tile.positions();
+  std::vector<uint8_t> bucket_of_band(ranges_.size());
+  std::array<Bucket, kBuckets> buckets{};
+  for (size_t band = 0; band < ranges_.size(); ++band) {
+    const SymbolRange& range = ranges_[band];
+    const int b = bucket_of(range.magnitude, positions);
+    bucket_of_band[band] = static_cast<uint8_t>(b);
+    ++buckets[b].bands;
+    buckets[b].shift = std::max(buckets[b].shift, shift_for(range.minimum, range.maximum, token_minimum_));
+  }
+  for (const Block& block : blocks_) {
+    for (size_t band = 0; band < ranges_.size(); ++band) {
+      Bucket& bucket = buckets[bucket_of_band[band]];
+      count_band(block, band, bucket.shift, bucket.histogram);
+    }
+  }
+  const BucketClasses chosen = choose_classes(buckets, plan_.kept_bands());
+
+  Tables tables;
+  tables.band_class.resize(ranges_.size());
+  for (size_t band = 0; band < ranges_.size(); ++band) tables.band_class[band] = chosen.class_of_bucket[bucket_of_band[band]];
+  order_bands(tables.band_class, chosen.count);
+  std::vector<TokenHistogram> histograms(chosen.count);
+  std::vector<int> shifts(chosen.count);
+  for (size_t b = 0; b < kBuckets; ++b) {
+    if (buckets[b].bands == 0) continue;
+    const size_t k = chosen.class_of_bucket[b];
+    shifts[k] = buckets[b].shift;
+    for (size_t token = 0; token < kTokens; ++token) histograms[k][token] += buckets[b].histogram[token];
+  }
+  for (size_t k = 0; k < chosen.count; ++k) {
+    TokenHistogram masks;
+    const bool has_masks = may_be_masked(histograms[k], shifts[k]);
+    if (has_masks) masks = mask_histogram(k);
+    tables.classes.push_back(choose_mode(histograms[k], has_masks ? &masks : nullptr, shifts[k], spec_.max_code_length, token_minimum_));
+  }
+  return tables;
+}
+
+TokenHistogram GroupEncoder::mask_histogram(size_t class_index) {
+  TokenHistogram histogram{};
+  for (const Block& block : blocks_) {
+    const size_t count = gather_class(block, class_index, 0);
+    BitCursor cursor{mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
+    kernels_.write_mask(stream_.get(), count, &cursor);
+    count_tokens(cursor.bytes, (count + 7) / 8, histogram);
+  }
+  return histogram;
+}
+
+void GroupEncoder::order_bands(const std::vector<uint8_t>& band_class, size_t class_count) {
+  class_begin_.assign(class_count + 1, 0);
+  for (const uint8_t k : band_class) ++class_begin_[k + 1];
+  for (size_t k = 0; k < class_count; ++k) class_begin_[k + 1] += class_begin_[k];
+  std::vector<size_t> next(class_begin_.begin(), class_begin_.end() - 1);
+  band_order_.resize(band_class.size());
+  for (size_t band = 0; band < band_class.size(); ++band) band_order_[next[band_class[band]]++] = static_cast<uint32_t>(band);
+}
+
+void GroupEncoder::count_band(const Block& block, uint64_t band, int shift, TokenHistogram& histogram) {
+  const uint64_t positions = block.tile.positions();
+  const uint64_t first = block.first_symbol + band * positions;
+  const uint8_t* tokens = tokens_.get() + first;
+  if (is_wide_) {
+    uint8_t* const converted = ranks_.reserve(positions + kSlackBytes);
+    kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, converted);
+    tokens = converted;
+  }
+  count_tokens(tokens, positions, histogram);
+}
+
+// Brings the tokens of a class together in stream_ and returns their number.
+size_t GroupEncoder::gather_class(const Block& block, size_t class_index, int shift) {
+  const uint64_t positions = block.tile.positions();
+  const size_t begin = class_begin_[class_index], end = class_begin_[class_index + 1];
+  uint8_t* out = stream_.reserve(symbol_count(block) + kSlackBytes);
+  for (size_t i = begin; i < end; ++i, out += positions) {
+    const uint64_t first = block.first_symbol + band_order_[i] * positions;
+    if (is_wide_) {
+      kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, out);
+    } else {
+      std::memcpy(out, tokens_.get() + first, positions);
+    }
+  }
+  return (end - begin) * positions;
+}
+
+// Whether static tables can code the class: all symbols fit the shift, and all tokens of stream_ have a code.
+bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table) {
+  if (is_wide_) {
+    SymbolRange range;
+    for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i) {
+      kernels_.measure_symbols(symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions(), block.tile.positions(), &range);
+    }
+    if (class_begin_[class_index] < class_begin_[class_index + 1] && shift_for(range.minimum, range.maximum, token_minimum_) > table.shift) return false;
+  }
+  const size_t count = (class_begin_[class_index + 1] - class_begin_[class_index]) * block.tile.positions();
+  const uint8_t* const stream = stream_.get();
+  TokenHistogram values{};
+  count_tokens(stream, count, values);
+  const auto has_codes = [](const TokenHistogram& histogram, const CodeLengths& lengths, size_t first_token) {
+    for (size_t token = first_token; token < kTokens; ++token) {
+      if (histogram[token] > 0 && lengths[token] == 0) return false;
+    }
+    return true;
+  };
+  if (table.mode == ClassMode::kZero) return values[0] == count;
+  if (table.mode == ClassMode::kPlain) return has_codes(values, table.value_lengths, 0);
+  BitCursor cursor{mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
+  kernels_.write_mask(stream, count, &cursor);
+  TokenHistogram masks{};
+  count_tokens(cursor.bytes, (count + 7) / 8, masks);
+  return has_codes(masks, table.mask_lengths, 0) && has_codes(values, table.value_lengths, 1);
+}
+
+// Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
+bool GroupEncoder::write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out) {
+  // At most 15 bits for a token, 15 / 8 for its part of the mask, 13 low bits: below 4 bytes per symbol.
+  BitCursor cursor{bits_.reserve(4 * symbol_count(block) + 256 + kSlackBytes), 8};
+  cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
+  for (size_t k = 0; k < tables.classes.size(); ++k) {
+    const TableClass& table = tables.classes[k];
+    const size_t count = gather_class(block, k, table.shift);
+    if (count == 0) continue;
+    if (spec_.tables && !fits(block, k, table)) return false;
+    if (table.mode == ClassMode::kZero) continue;
+    const uint8_t* values = stream_.get();
+    size_t value_count = count;
+    uint8_t* const ranks = ranks_.reserve(count + kSlackBytes);
+    if (table.mode == ClassMode::kMasked) {
+      const size_t mask_bytes = (count + 7) / 8;
+      BitCursor mask{mask_.reserve(mask_bytes + kSlackBytes), 0};
+      kernels_.write_mask(values, count, &mask);
+      kernels_.translate(mask.bytes, mask_bytes, mask_trees_[k].rank_of_token.data(), ranks);
+      write_ranks(kernels_, mask_trees_[k], ranks, mask_bytes, tree_scratch_, &cursor);
+      value_count = kernels_.compact_nonzero(values, count, ranks);
+      values = ranks;
+    }
+    kernels_.translate(values, value_count, value_trees_[k].rank_of_token.data(), ranks);
+    write_ranks(kernels_, value_trees_[k], ranks, value_count, tree_scratch_, &cursor);
+    for (int plane = table.shift; plane-- > 0;) {
+      for (size_t i = class_begin_[k]; i < class_begin_[k + 1]; ++i) {
+        const int32_t* const symbols = symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions();
+        kernels_.write_symbol_plane(symbols, block.tile.positions(), static_cast<uint32_t>(plane), &cursor);
+      }
+    }
+  }
+  const uint64_t size = (cursor.position_bits + 7) / 8;
+  if (size > raw_size_bytes(block)) return false;
+  out.insert(out.end(), cursor.bytes, cursor.bytes + size);
+  return true;
+}
+
+uint64_t GroupEncoder::raw_size_bytes(const Block& block) const {
+  const int width = std::bit_width(static_cast<uint32_t>(block.range.maximum - block.range.minimum));
+  return kRawHeadBytes + (symbol_count(block) * static_cast<uint64_t>(width) + 7) / 8;
+}
+
+void GroupEncoder::write_raw(const Block& block, std::vector<uint8_t>& out) {
+  const size_t count = symbol_count(block);
+  int32_t* const symbols = raw_symbols_.reserve(count);
+  if (is_wide_) {
+    std::copy_n(symbols_.get() + block.first_symbol, count, symbols);
+  } else {
+    kernels_.tokens_to_symbols(tokens_.get() + block.first_symbol, count, token_minimum_, 0, symbols);
+  }
+  for (size_t i = 0; i < count; ++i) symbols[i] -= block.range.minimum;
+  const int width = std::bit_width(static_cast<uint32_t>(block.range.maximum - block.range.minimum));
+  out.push_back(static_cast<uint8_t>(BlockKind::kRaw));
+  append_le<uint32_t>(out, static_cast<uint32_t>(block.range.minimum));
+  out.push_back(static_cast<uint8_t>(width));
+  BitCursor cursor{bits_.reserve(4 * count + 256 + kSlackBytes), 0};
+  for (int plane = width; plane-- > 0;) kernels_.write_symbol_plane(symbols, count, static_cast<uint32_t>(plane), &cursor);
+  out.insert(out.end(), cursor.bytes, cursor.bytes + (cursor.position_bits + 7) / 8);
+}
+
+}  // namespace fmc

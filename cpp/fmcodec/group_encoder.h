@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// One group of blocks: symbols, then tables, then bits. Each thread has its own encoder and its scratch memory.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "fmcodec/block_transform.h"
+#include "fmcodec/buffer.h"
+#include "fmcodec/frame.h"
+#include "fmcodec/planar.h"
+#include "fmcodec/tables.h"
+#include "fmcodec/wavelet.h"
+
+namespace fmc {
+
+struct EncodedGroup {
+  std::vector<uint8_t> bytes;
+  std::vector<Part> parts;  // class section (if adaptive), then each block; offsets count from `bytes`
+};
+
+class GroupEncoder {
+ public:
+  GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor, const Tiling& tiling);
+
+  EncodedGroup encode(uint64_t group);
+
+ private:
+  struct Block {
+    Tile tile;
+    uint64_t first_symbol;  // in tokens_ or symbols_
+    SymbolRange range;      // of all its symbols
+  };
+
+  void transform_blocks(uint64_t group);
+  bool transform_blocks_to(bool is_wide);
+  Tables choose_tables();
+  TokenHistogram mask_histogram(size_t class_index);
+  void order_bands(const std::vector<uint8_t>& band_class, size_t class_count);
+  void count_band(const Block& block, uint64_t band, int shift, TokenHistogram& histogram);
+  size_t gather_class(const Block& block, size_t class_index, int shift);
+  bool fits(const Block& block, size_t class_index, const TableClass& table);
+  bool write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out);
+  void write_raw(const Block& block, std::vector<uint8_t>& out);
+
+  uint64_t symbol_count(const Block& block) const { return plan_.kept_bands() * block.tile.positions(); }
+  void add_part(EncodedGroup& group, size_t begin) const;
+  uint64_t raw_size_bytes(const Block& block) const;
+
+  const KernelTable& kernels_;
+  const Spec& spec_;
+  const BandPlan& plan_;
+  const TensorView& tensor_;
+  const Tiling& tiling_;
+  const int32_t token_minimum_;
+  BlockTransform transform_;
+
+  bool is_wide_ = false;                // symbols_ is in use, else tokens_
+  std::vector<Block> blocks_;
+  std::vector<SymbolRange> ranges_;     // by kept band, over the group
+  std::vector<uint32_t> band_order_;    // kept bands, by class
+  std::vector<size_t> class_begin_;     // into band_order_
+  std::vector<CodeTree> value_trees_, mask_trees_;  // by class
+
+  Buffer<uint8_t> planes_, tokens_, stream_, ranks_, mask_, tree_scratch_, bits_;
+  Buffer<int32_t> symbols_, raw_symbols_;
+};
+
+}  // namespace fmc

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Values to levels or tokens and back (docs/format.md, sections 3, 5, 6).
+
+#if defined(FMC_QUANTIZE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FMC_QUANTIZE_INL_H_
+#undef FMC_QUANTIZE_INL_H_
+#else
+#define FMC_QUANTIZE_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "fmcodec/kernels/convert-inl.h"
+#include "fmcodec/kernels/kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fmc {
+namespace HWY_NAMESPACE {
+
+// Calls one(in, out) for each full vector of `count` elements, and for the rest on padded copies.
+template <typename In, typename Out, class Step>
+HWY_INLINE void for_each_vector(const In* in, size_t count, Out* out, const Step& step) {
+  const size_t lanes = hn::Lanes(I32());
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) step(in + i, out + i);
+  if (i == count) return;
+  HWY_ALIGN In last_in[HWY_MAX_BYTES / 4] = {};
+  HWY_ALIGN Out last_out[HWY_MAX_BYTES / 4];
+  memcpy(last_in, in + i, (count - i) * sizeof(In));
+  step(last_in, last_out);
+  memcpy(out + i, last_out, (count - i) * sizeof(Out));
+}
+
+// Rounds values to levels and keeps the largest exponent seen, to find NaN and infinity without a branch.
+struct LevelRounder {
+  VF inverse_step, lo, hi;
+  VU* exponents;
+
+  HWY_INLINE VI operator()(VF value) const {
+    *exponents = hn::Max(*exponents, hn::And(hn::BitCast(U32(), value), hn::Set(U32(), 0x7F800000u)));
+    const VF finite = hn::IfThenElseZero(hn::Eq(value, value), value);  // NaN becomes 0
+    // Clamping before the conversion keeps it in range: an out-of-range conversion differs between instruction sets.
+    return hn::NearestInt(hn::Min(hn::Max(hn::Mul(finite, inverse_step), lo), hi));
+  }
+};
+
+HWY_INLINE LevelRounder make_rounder(const Quantizer& q, VU* exponents) {
+  return {hn::Set(F32(), q.inverse_step), hn::Set(F32(), static_cast<float>(q.lo)), hn::Set(F32(), static_cast<float>(q.hi)),
+          exponents};
+}
+
+HWY_INLINE bool all_below_infinity(VU exponents) {
+  return hn::AllFalse(U32(), hn::Eq(exponents, hn::Set(U32(), 0x7F800000u)));
+}
+
+template <class Traits>
+HWY_ATTR bool quantize_to_levels(const typename Traits::T* values, size_t count, const Quantizer& q, int32_t* levels) {
+  VU exponents = hn::Zero(U32());
+  const LevelRounder round = make_rounder(q, &exponents);
+  for_each_vector(values, count, levels, [&](const typename Traits::T* in, int32_t* out) HWY_ATTR {
+    hn::StoreU(round(Traits::load(in)), I32(), out);
+  });
+  return all_below_infinity(exponents);
+}
+
+template <class Traits>
+HWY_ATTR bool quantize_to_tokens(const typename Traits::T* values, size_t count, const Quantizer& q, uint8_t* tokens) {
+  VU exponents = hn::Zero(U32());
+  const LevelRounder round = make_rounder(q, &exponents);
+  for_each_vector(values, count, tokens, [&](const typename Traits::T* in, uint8_t* out) HWY_ATTR {
+    store_low_bytes(hn::BitCast(U32(), round(Traits::load(in))), out);
+  });
+  return all_below_infinity(exponents);
+}
+
+template <class Traits>
+HWY_ATTR void dequantize_levels(const int32_t* levels, size_t count, const Quantizer& q, typename Traits::T* values) {
+  const VF step = hn::Set(F32(), q.step);
+  const VI lo = hn::Set(I32(), q.lo);
+  const VI hi = hn::Set(I32(), q.hi);
+  for_each_vector(levels, count, values, [&](const int32_t* in, typename Traits::T* out) HWY_ATTR {
+    const VI level = hn::Min(hn::Max(hn::LoadU(I32(), in), lo), hi);
+    Traits::store(hn::Mul(hn::ConvertTo(F32(), level), step), out);
+  });
+}
+
+// The integer congruent to a token modulo 256 that is at least token_minimum.
+HWY_INLINE VI symbol_of_token(const uint8_t* token, VI token_minimum) {
+  const VI value = hn::PromoteTo(I32(), hn::LoadU(hn::Rebind<uint8_t, I32>(), token));
+  return hn::Add(hn::And(hn::Sub(value, token_minimum), hn::Set(I32(), 255)), token_minimum);
+}
+
+template <class Traits>
+HWY_ATTR void dequantize_tokens(const uint8_t* tokens, size_t count, const Quantizer& q, typename Traits::T* values) {
+  const VF step = hn::Set(F32(), q.step);
+  const VI token_minimum = hn::Set(I32(), q.token_minimum);
+  const VI lo = hn::Set(I32(), q.lo);
+  const VI hi = hn::Set(I32(), q.hi);
+  for_each_vector(tokens, count, values, [&](const uint8_t* in, typename Traits::T* out) HWY_ATTR {
+    const VI level = hn::Min(hn::Max(symbol_of_token(in, token_minimum), lo), hi);
+    Traits::store(hn::Mul(hn::ConvertTo(F32(), level), step), out);
+  });
+}
+
+// s = sign(c) * floor((|c| + rounding) / step). The quotient of integers below 2^21, moved half a unit away from the next
+// integer, is far enough from it that two roundings of binary32 cannot cross.
+HWY_ATTR void quantize_band(int32_t* coefficients, size_t count, int32_t step, int32_t rounding) {
+  const VF offset = hn::Set(F32(), static_cast<float>(rounding) + 0.5f);
+  const VF inverse = hn::Set(F32(), 1.0f / static_cast<float>(step));
+  for_each_vector(coefficients, count, coefficients, [&](const int32_t* in, int32_t* out) HWY_ATTR {
+    const VI c = hn::LoadU(I32(), in);
+    const VI magnitude = hn::ConvertTo(I32(), hn::Mul(hn::Add(hn::ConvertTo(F32(), hn::Abs(c)), offset), inverse));
+    const VI negative = hn::ShiftRight<31>(c);
+    hn::StoreU(hn::Sub(hn::Xor(magnitude, negative), negative), I32(), out);
+  });
+}
+
+// c = clamp(s * step, -2^20, 2^20); the symbol is clamped first so that the product cannot overflow.
+HWY_ATTR void dequantize_band(int32_t* symbols, size_t count, int32_t step) {
+  constexpr int32_t kLimit = 1 << 20;
+  const VI most = hn::Set(I32(), kLimit / step + 1);
+  const VI least = hn::Set(I32(), -(kLimit / step + 1));
+  const VI step_vector = hn::Set(I32(), step);
+  for_each_vector(symbols, count, symbols, [&](const int32_t* in, int32_t* out) HWY_ATTR {
+    const VI s = hn::Min(hn::Max(hn::LoadU(I32(), in), least), most);
+    const VI c = hn::Mul(s, step_vector);
+    hn::StoreU(hn::Min(hn::Max(c, hn::Set(I32(), -kLimit)), hn::Set(I32(), kLimit)), I32(), out);
+  });
+}
+
+HWY_INLINE void measure_one(int32_t symbol, SymbolRange* range) {
+  range->minimum = HWY_MIN(range->minimum, symbol);
+  range->maximum = HWY_MAX(range->maximum, symbol);
+  range->magnitude += static_cast<uint32_t>(symbol < 0 ? -symbol : symbol);
+}
+
+HWY_ATTR void measure_symbols(const int32_t* symbols, size_t count, SymbolRange* range) {
+  const size_t lanes = hn::Lanes(I32());
+  VI lowest = hn::Set(I32(), INT32_MAX);
+  VI highest = hn::Set(I32(), INT32_MIN);
+  HWY_ALIGN int32_t lane[HWY_MAX_BYTES / 4];
+  const size_t whole = count - count % lanes;
+  // A lane of magnitudes (at most 2^20 each) holds 1024 of them without overflow.
+  for (size_t start = 0; start < whole; start += 1024 * lanes) {
+    const size_t stop = HWY_MIN(whole, start + 1024 * lanes);
+    VI magnitude = hn::Zero(I32());
+    for (size_t i = start; i < stop; i += lanes) {
+      const VI s = hn::LoadU(I32(), symbols + i);
+      lowest = hn::Min(lowest, s);
+      highest = hn::Max(highest, s);
+      magnitude = hn::Add(magnitude, hn::Abs(s));
+    }
+    hn::Store(magnitude, I32(), lane);
+    for (size_t i = 0; i < lanes; ++i) range->magnitude += static_cast<uint32_t>(lane[i]);
+  }
+  hn::Store(lowest, I32(), lane);
+  for (size_t i = 0; i < lanes; ++i) range->minimum = HWY_MIN(range->minimum, lane[i]);
+  hn::Store(highest, I32(), lane);
+  for (size_t i = 0; i < lanes; ++i) range->maximum = HWY_MAX(range->maximum, lane[i]);
+  for (size_t i = whole; i < count; ++i) measure_one(symbols[i], range);
+}
+
+HWY_ATTR void measure_tokens(const uint8_t* tokens, size_t count, int32_t token_minimum, SymbolRange* range) {
+  const auto minimum = hn::Set(U8(), static_cast<uint8_t>(token_minimum));
+  // A token above this stands for a negative symbol.
+  const auto last_positive = hn::Set(U8(), static_cast<uint8_t>(255 + token_minimum));
+  const hn::Repartition<uint64_t, U8> d64;
+  auto sums = hn::Zero(d64);
+  auto lowest = hn::Set(U8(), 255);  // of symbol - token_minimum
+  auto highest = hn::Zero(U8());
+  const size_t lanes = hn::Lanes(U8());
+  const size_t whole = count - count % lanes;
+  for (size_t i = 0; i < whole; i += lanes) {
+    const auto token = hn::LoadU(U8(), tokens + i);
+    const auto above = hn::Sub(token, minimum);
+    lowest = hn::Min(lowest, above);
+    highest = hn::Max(highest, above);
+    const auto magnitude = hn::IfThenElse(hn::Gt(token, last_positive), hn::Sub(hn::Zero(U8()), token), token);
+    sums = hn::Add(sums, hn::SumsOf8(magnitude));
+  }
+  HWY_ALIGN uint64_t sum_lane[HWY_MAX_BYTES / 8];
+  hn::Store(sums, d64, sum_lane);
+  for (size_t k = 0; k < hn::Lanes(d64); ++k) range->magnitude += sum_lane[k];
+  if (whole > 0) {
+    HWY_ALIGN uint8_t lane[HWY_MAX_BYTES];
+    hn::Store(lowest, U8(), lane);
+    for (size_t k = 0; k < lanes; ++k) range->minimum = HWY_MIN(range->minimum, lane[k] + token_minimum);
+    hn::Store(highest, U8(), lane);
+    for (size_t k = 0; k < lanes; ++k) range->maximum = HWY_MAX(range->maximum, lane[k] + token_minimum);
+  }
+  for (size_t i = whole; i < count; ++i) measure_one(((tokens[i] - token_minimum) & 255) + token_minimum, range);
+}
+
+HWY_ATTR void symbols_to_tokens(const int32_t* symbols, size_t count, int32_t shift, uint8_t* tokens) {
+  for_each_vector(symbols, count, tokens, [&](const int32_t* in, uint8_t* out) HWY_ATTR {
+    store_low_bytes(hn::BitCast(U32(), hn::ShiftRightSame(hn::LoadU(I32(), in), shift)), out);
+  });
+}
+
+HWY_ATTR void tokens_to_symbols(const uint8_t* tokens, size_t count, int32_t token_minimum, int32_t shift, int32_t* symbols) {
+  const VI minimum = hn::Set(I32(), token_minimum);
+  for_each_vector(tokens, count, symbols, [&](const uint8_t* in, int32_t* out) HWY_ATTR {
+    hn::StoreU(hn::ShiftLeftSame(symbol_of_token(in, minimum), shift), I32(), out);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fmc
+HWY_AFTER_NAMESPACE();
+
+#endif  // FMC_QUANTIZE_INL_H_

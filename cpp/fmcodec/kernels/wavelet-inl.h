@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// Node by node bit streams (docs/format.md, section 7.2): 64 tokens are one step.
+//
+// Splitting a node is a comparison and two byte compressions; merging is two byte expansions; a complete subtree is bit
+// planes. AVX-512 VBMI2 has compress and expand for bytes; elsewhere 8 tokens at a time go through a shuffle whose indices
+// are looked up by the 8 bits.
+
+#if defined(FMC_WAVELET_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FMC_WAVELET_INL_H_
+#undef FMC_WAVELET_INL_H_
+#else
+#define FMC_WAVELET_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "fmcodec/kernels/convert-inl.h"
+#include "fmcodec/kernels/kernels.h"
+#include "fmcodec/kernels/shuffle_tables.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fmc {
+namespace HWY_NAMESPACE {
+
+// Highway 1.0.3 has no byte Expand, and its byte Compress stores to memory, which some processors do slowly.
+#undef FMC_HAS_BYTE_COMPRESS
+#if HWY_TARGET == HWY_AVX3_DL
+#define FMC_HAS_BYTE_COMPRESS 1
+#else
+#define FMC_HAS_BYTE_COMPRESS 0
+#endif
+
+HWY_INLINE uint64_t load_u64(const uint8_t* p) {
+  uint64_t word;
+  memcpy(&word, p, 8);
+  return word;
+}
+HWY_INLINE void store_u64(uint64_t word, uint8_t* p) { memcpy(p, &word, 8); }
+
+HWY_INLINE uint64_t low_bits(size_t count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
+
+// 64 bits from any bit position; needs 9 readable bytes.
+HWY_INLINE uint64_t read_u64(const uint8_t* bytes, uint64_t position) {
+  const uint8_t* at = bytes + (position >> 3);
+  const unsigned shift = position & 7;
+  // Shifting by 63 - shift and then by 1 avoids the undefined shift by 64.
+  return (load_u64(at) >> shift) | ((static_cast<uint64_t>(at[8]) << 1) << (63 - shift));
+}
+
+// Appends whole words at a fixed bit offset, then the last bits.
+class WordWriter {
+ public:
+  explicit HWY_INLINE WordWriter(BitCursor* cursor)
+      : cursor_(cursor), at_(cursor->bytes + (cursor->position_bits >> 3)), shift_(cursor->position_bits & 7) {
+    carry_ = shift_ == 0 ? 0 : *at_ & low_bits(shift_);
+  }
+  // Bits at and above `count` must be 0.
+  HWY_INLINE void append(uint64_t bits, size_t count) {
+    store_u64((bits << shift_) | carry_, at_);
+    if (count == 64) {
+      carry_ = (bits >> 1) >> (63 - shift_);
+      at_ += 8;
+    } else {
+      at_[8] = static_cast<uint8_t>((bits >> 1) >> (63 - shift_));
+    }
+    written_ += count;
+  }
+  HWY_INLINE void finish() {
+    if ((written_ & 63) == 0) *at_ = static_cast<uint8_t>(carry_);
+    cursor_->position_bits += written_;
+  }
+
+ private:
+  BitCursor* cursor_;
+  uint8_t* at_;
+  unsigned shift_;
+  uint64_t carry_;
+  uint64_t written_ = 0;
+};
+
+// --- masks of 64 tokens as one word
+
+#undef FMC_HAS_WORD_MASKS
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+#define FMC_HAS_WORD_MASKS 1
+#else
+#define FMC_HAS_WORD_MASKS 0
+#endif
+
+template <class M>
+HWY_INLINE uint64_t word_of_mask(M mask) {
+#if FMC_HAS_WORD_MASKS
+  return static_cast<uint64_t>(mask.raw);
+#else
+  uint8_t bytes[8 + HWY_MAX_BYTES / 8] = {};
+  hn::StoreMaskBits(U8(), mask, bytes);
+  return load_u64(bytes) & low_bits(hn::Lanes(U8()));
+#endif
+}
+
+HWY_INLINE hn::Mask<U8> mask_of_word(uint64_t word) {
+#if FMC_HAS_WORD_MASKS
+  return hn::Mask<U8>{static_cast<__mmask64>(word)};
+#else
+  HWY_ALIGN uint8_t bytes[8 + HWY_MAX_BYTES / 8] = {};
+  store_u64(word, bytes);
+  return hn::LoadMaskBits(U8(), bytes);
+#endif
+}
+
+// 64 bits: predicate(vector at offset) for each token of a word.
+template <class Predicate>
+HWY_INLINE uint64_t word_where(const uint8_t* tokens, const Predicate& predicate) {
+  uint64_t word = 0;
+  for (size_t i = 0; i < 64; i += hn::Lanes(U8())) {
+    word |= word_of_mask(predicate(hn::LoadU(U8(), tokens + i))) << i;
+  }
+  return word;
+}
+
+template <class Predicate>
+HWY_INLINE void write_where(const uint8_t* tokens, size_t count, BitCursor* bits, const Predicate& predicate) {
+  WordWriter writer(bits);
+  size_t i = 0;
+  for (; i + 64 <= count; i += 64) writer.append(word_where(tokens + i, predicate), 64);
+  if (i < count) writer.append(word_where(tokens + i, predicate) & low_bits(count - i), count - i);
+  writer.finish();
+}
+
+// --- split and merge of 64 tokens
+
+#if FMC_HAS_BYTE_COMPRESS
+
+// Stores the tokens whose bit is 1; writes 64 bytes.
+HWY_INLINE void compress_word(const uint8_t* tokens, uint64_t word, uint8_t* out) {
+  const __m512i v = _mm512_loadu_si512(tokens);
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi8(word, v));
+}
+HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros, uint8_t* left, uint8_t* right) {
+  const __m512i v = _mm512_loadu_si512(tokens);
+  _mm512_storeu_si512(right, _mm512_maskz_compress_epi8(ones, v));
+  _mm512_storeu_si512(left, _mm512_maskz_compress_epi8(zeros, v));
+}
+
+template <bool kLeftIsFill, bool kRightIsFill>
+HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right, uint8_t right_fill,
+                           uint8_t* merged) {
+  __m512i v;
+  if constexpr (kLeftIsFill) {
+    v = _mm512_set1_epi8(static_cast<char>(left_fill));
+  } else {
+    v = _mm512_maskz_expand_epi8(~word, _mm512_loadu_si512(left));
+    left += 64 - __builtin_popcountll(word);
+  }
+  if constexpr (kRightIsFill) {
+    v = _mm512_mask_mov_epi8(v, word, _mm512_set1_epi8(static_cast<char>(right_fill)));
+  } else {
+    v = _mm512_mask_expand_epi8(v, word, _mm512_loadu_si512(right));
+    right += __builtin_popcountll(word);
+  }
+  _mm512_storeu_si512(merged, v);
+}
+
+#elif HWY_TARGET == HWY_SCALAR
+
+// One token at a time: what the other branches must equal.
+HWY_INLINE void compress_word(const uint8_t* tokens, uint64_t word, uint8_t* out) {
+  for (size_t i = 0; i < 64; ++i) {
+    if (word >> i & 1) *out++ = tokens[i];
+  }
+}
+HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros, uint8_t* left, uint8_t* right) {
+  compress_word(tokens, ones, right);
+  compress_word(tokens, zeros, left);
+}
+
+template <bool kLeftIsFill, bool kRightIsFill>
+HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right, uint8_t right_fill,
+                           uint8_t* merged) {
+  for (size_t i = 0; i < 64; ++i) {
+    if (word >> i & 1) {
+      merged[i] = kRightIsFill ? right_fill : *right++;
+    } else {
+      merged[i] = kLeftIsFill ? left_fill : *left++;
+    }
+  }
+}
+
+#else  // 8 tokens at a time
+
+using U8x16 = hn::FixedTag<uint8_t, 16>;
+using U8x8 = hn::FixedTag<uint8_t, 8>;
+
+HWY_INLINE void compress_word(const uint8_t* tokens, uint64_t word, uint8_t* out) {
+  for (size_t i = 0; i < 64; i += 8, word >>= 8) {
+    const unsigned bits = word & 255;
+    const auto v = hn::ZeroExtendVector(U8x16(), hn::LoadU(U8x8(), tokens + i));
+    const auto order = hn::LoadU(U8x16(), kSplitShuffle.bytes[bits]);
+    hn::StoreU(hn::UpperHalf(U8x8(), hn::TableLookupBytes(v, order)), U8x8(), out);
+    out += __builtin_popcountll(bits);
+  }
+}
+HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros, uint8_t* left, uint8_t* right) {
+  for (size_t i = 0; i < 64; i += 8, ones >>= 8, zeros >>= 8) {
+    const unsigned bits = ones & 255;
+    const auto v = hn::ZeroExtendVector(U8x16(), hn::LoadU(U8x8(), tokens + i));
+    const auto order = hn::LoadU(U8x16(), kSplitShuffle.bytes[bits]);
+    const auto sides = hn::TableLookupBytes(v, order);
+    hn::StoreU(hn::LowerHalf(U8x8(), sides), U8x8(), left);
+    hn::StoreU(hn::UpperHalf(U8x8(), sides), U8x8(), right);
+    left += __builtin_popcountll(zeros & 255);
+    right += __builtin_popcountll(bits);
+  }
+}
+
+template <bool kLeftIsFill, bool kRightIsFill>
+HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right, uint8_t right_fill,
+                           uint8_t* merged) {
+  for (size_t i = 0; i < 64; i += 8, word >>= 8) {
+    const unsigned bits = word & 255;
+    auto low = hn::Set(U8x8(), left_fill);
+    auto high = hn::Set(U8x8(), right_fill);
+    const unsigned ones = __builtin_popcountll(bits);
+    if constexpr (!kLeftIsFill) {
+      low = hn::LoadU(U8x8(), left);
+      left += 8 - ones;
+    }
+    if constexpr (!kRightIsFill) {
+      high = hn::LoadU(U8x8(), right);
+      right += ones;
+    }
+    const auto order = hn::ZeroExtendVector(U8x16(), hn::LoadU(U8x8(), kMergeShuffle.bytes[bits]));
+    const auto both = hn::TableLookupBytes(hn::Combine(U8x16(), high, low), order);
+    hn::StoreU(hn::LowerHalf(U8x8(), both), U8x8(), merged + i);
+  }
+}
+
+#endif
+
+HWY_ATTR size_t split(uint8_t* tokens, size_t count, uint8_t pivot, BitCursor* bits, uint8_t* right) {
+  const auto last_left = hn::Set(U8(), static_cast<uint8_t>(pivot - 1));
+  const auto is_right = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Gt(v, last_left); };
+  WordWriter writer(bits);
+  const uint8_t* const right_begin = right;
+  uint8_t* left = tokens;  // never ahead of the word being read
+  for (size_t i = 0; i < count; i += 64) {
+    const size_t in_word = HWY_MIN(count - i, size_t{64});
+    const uint64_t valid = low_bits(in_word);
+    const uint64_t word = word_where(tokens + i, is_right) & valid;
+    split_word(tokens + i, word, ~word & valid, left, right);
+    const size_t ones = __builtin_popcountll(word);
+    right += ones;
+    left += in_word - ones;
+    writer.append(word, in_word);
+  }
+  writer.finish();
+  return right - right_begin;
+}
+
+HWY_ATTR size_t compact_nonzero(const uint8_t* tokens, size_t count, uint8_t* nonzero) {
+  const auto is_nonzero = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Ne(v, hn::Zero(U8())); };
+  const uint8_t* const begin = nonzero;
+  for (size_t i = 0; i < count; i += 64) {
+    const uint64_t word = word_where(tokens + i, is_nonzero) & low_bits(count - i);
+    compress_word(tokens + i, word, nonzero);
+    nonzero += __builtin_popcountll(word);
+  }
+  return nonzero - begin;
+}
+
+HWY_ATTR void write_mask(const uint8_t* tokens, size_t count, BitCursor* bits) {
+  write_where(tokens, count, bits, [&](hn::Vec<U8> v) HWY_ATTR { return hn::Ne(v, hn::Zero(U8())); });
+}
+
+HWY_ATTR void write_plane(const uint8_t* tokens, size_t count, uint8_t base, uint32_t plane, BitCursor* bits) {
+  const auto base_vector = hn::Set(U8(), base);
+  const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << plane));
+  write_where(tokens, count, bits, [&](hn::Vec<U8> v) HWY_ATTR { return hn::TestBit(hn::Sub(v, base_vector), bit); });
+}
+
+HWY_ATTR void write_symbol_plane(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits) {
+  WordWriter writer(bits);
+  for (size_t i = 0; i < count; i += 64) {
+    const size_t in_word = HWY_MIN(count - i, size_t{64});
+    uint64_t word = 0;
+    for (size_t k = 0; k < in_word; ++k) word |= static_cast<uint64_t>((symbols[i + k] >> plane) & 1) << k;
+    writer.append(word, in_word);
+  }
+  writer.finish();
+}
+
+HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count) {
+  size_t ones = 0;
+  for (size_t i = 0; i < count; i += 64) ones += __builtin_popcountll(read_u64(bits, position + i) & low_bits(count - i));
+  return ones;
+}
+
+template <bool kLeftIsFill, bool kRightIsFill>
+HWY_ATTR void merge_sides(const uint8_t* bits, uint64_t position, size_t count, const uint8_t* left, uint8_t left_fill,
+                          const uint8_t* right, uint8_t right_fill, uint8_t* merged) {
+  // With `left` at the tail of `merged`, a word is written only after the tokens it overwrites were read: after i tokens the
+  // read position is at least i plus the ones still to come.
+  for (size_t i = 0; i < count; i += 64) {
+    merge_word<kLeftIsFill, kRightIsFill>(read_u64(bits, position + i), left, left_fill, right, right_fill, merged + i);
+  }
+}
+
+HWY_ATTR void merge(const uint8_t* bits, uint64_t position, size_t count, const uint8_t* left, uint8_t left_fill,
+                    const uint8_t* right, uint8_t right_fill, uint8_t* merged) {
+  if (left == nullptr && right == nullptr) {
+    merge_sides<true, true>(bits, position, count, left, left_fill, right, right_fill, merged);
+  } else if (left == nullptr) {
+    merge_sides<true, false>(bits, position, count, left, left_fill, right, right_fill, merged);
+  } else if (right == nullptr) {
+    merge_sides<false, true>(bits, position, count, left, left_fill, right, right_fill, merged);
+  } else {
+    merge_sides<false, false>(bits, position, count, left, left_fill, right, right_fill, merged);
+  }
+}
+
+HWY_ATTR void read_planes(const uint8_t* bits, uint64_t position, size_t count, uint32_t planes, uint8_t base, uint8_t* tokens) {
+  const auto base_vector = hn::Set(U8(), base);
+  for (size_t i = 0; i < count; i += 64) {
+    uint64_t words[8];
+    for (uint32_t p = 0; p < planes; ++p) words[p] = read_u64(bits, position + static_cast<uint64_t>(p) * count + i);
+    for (size_t k = 0; k < 64; k += hn::Lanes(U8())) {
+      auto v = hn::Zero(U8());
+      for (uint32_t p = 0; p < planes; ++p) {
+        const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << (planes - 1 - p)));
+        v = hn::Or(v, hn::IfThenElseZero(mask_of_word(words[p] >> k), bit));
+      }
+      hn::StoreU(hn::Add(v, base_vector), U8(), tokens + i + k);
+    }
+  }
+}
+
+HWY_ATTR void add_symbol_plane(const uint8_t* bits, uint64_t position, size_t count, uint32_t plane, int32_t* symbols) {
+  for (size_t i = 0; i < count; i += 64) {
+    const uint64_t word = read_u64(bits, position + i);
+    const size_t in_word = HWY_MIN(count - i, size_t{64});
+    for (size_t k = 0; k < in_word; ++k) symbols[i + k] += static_cast<int32_t>((word >> k) & 1) << plane;
+  }
+}
+
+HWY_ATTR void translate(const uint8_t* tokens, size_t count, const uint8_t table[256], uint8_t* translated) {
+  size_t i = 0;
+#if FMC_HAS_BYTE_COMPRESS
+  // The 256 entries in four registers; two permutations look up 7 bits each, the top bit chooses.
+  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
+  const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
+  for (; i + 64 <= count; i += 64) {
+    const __m512i v = _mm512_loadu_si512(tokens + i);
+    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1);
+    const __m512i high = _mm512_permutex2var_epi8(t2, v, t3);
+    _mm512_storeu_si512(translated + i, _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(v), high));
+  }
+#endif
+  for (; i < count; ++i) translated[i] = table[tokens[i]];
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fmc
+HWY_AFTER_NAMESPACE();
+
+#endif  // FMC_WAVELET_INL_H_

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fmcodec/spec.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "fmcodec/error.h"
+
+namespace fmc {
+namespace {
+
+constexpr uint8_t kCoderWaveletHuffman = 1;  // stored in the format
+constexpr uint8_t kHasPermutation = 1, kHasTables = 2;
+constexpr size_t kFixedSectionBytes = 16;
+
+void require(bool holds, ErrorCode code, const std::string& message, int64_t offset = kNoOffset) {
+  if (!holds) throw Error(code, message, offset);
+}
+
+}  // namespace
+
+Quantizer Spec::quantizer() const {
+  return {step, static_cast<float>(1.0 / static_cast<double>(step)), -static_cast<int32_t>(zero_point),
+          (1 << bits) - 1 - static_cast<int32_t>(zero_point), token_minimum()};
+}
+
+int32_t Spec::token_minimum() const {
+  if (transform != Transform::kIdentity) return -128;
+  if (bits <= 8) return -static_cast<int32_t>(zero_point);
+  return zero_point == 0 ? 0 : -128;
+}
+
+bool Spec::has_direct_tokens() const {
+  return transform == Transform::kIdentity && bits <= 8 && std::all_of(band_steps.begin(), band_steps.end(), [](auto s) { return s == 1; });
+}
+
+void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode code) {
+  const uint32_t size = spec.transform_size;
+  require(std::isfinite(spec.step) && spec.step >= 0x1p-64f && spec.step <= 0x1p64f, code, "step is outside 2^-64 to 2^64");
+  require(spec.bits >= 2 && spec.bits <= 16, code, "bits is outside 2 to 16");
+  require(size_of(dtype) > 1 || spec.bits <= 8, code, "bits must be at most 8 for int8 and uint8 tensors");
+  require(spec.zero_point < (1u << spec.bits), code, "zero_point is above 2^bits - 1");
+  require(spec.transform == Transform::kIdentity ? size == 1 : (size == 4 || size == 8 || size == 16 || size == 32), code,
+          "transform_size does not fit the transform");
+  require(spec.kept_bands >= 1 && spec.kept_bands <= size, code, "kept_bands is outside 1 to transform_size");
+  require(!spec.band_steps.empty() && std::find(spec.band_steps.begin(), spec.band_steps.end(), 0) == spec.band_steps.end(), code,
+          "band_steps must hold at least one step, none of them 0");
+  if (!spec.permutation.empty()) {
+    require(spec.permutation.size() == channels, code,
+            "permutation has " + std::to_string(spec.permutation.size()) + " entries for " + std::to_string(channels) + " channels");
+    std::vector<bool> is_seen(channels);
+    for (const uint16_t channel : spec.permutation) {
+      require(channel < channels && !is_seen[channel], code, "permutation must hold each channel once");
+      is_seen[channel] = true;
+    }
+  }
+  if (spec.tables) {
+    const uint64_t kept = BandPlan(spec, channels).kept_bands();
+    require(spec.tables->band_class.size() == kept, code,
+            "static tables are for " + std::to_string(spec.tables->band_class.size()) + " bands, the tensor has " + std::to_string(kept));
+  }
+}
+
+std::vector<uint8_t> write_spec_section(const Spec& spec) {
+  std::vector<uint8_t> out;
+  append_le<uint32_t>(out, float_bits(spec.step));
+  append_le<uint16_t>(out, static_cast<uint16_t>(spec.zero_point));
+  out.push_back(static_cast<uint8_t>(spec.bits));
+  out.push_back(static_cast<uint8_t>(spec.transform));
+  out.push_back(static_cast<uint8_t>(spec.transform_size));
+  out.push_back(static_cast<uint8_t>(spec.kept_bands));
+  out.push_back(kCoderWaveletHuffman);
+  out.push_back(static_cast<uint8_t>((spec.permutation.empty() ? 0 : kHasPermutation) | (spec.tables ? kHasTables : 0)));
+  append_le<uint32_t>(out, static_cast<uint32_t>(spec.band_steps.size()));
+  for (const uint16_t step : spec.band_steps) append_le<uint16_t>(out, step);
+  if (!spec.permutation.empty()) {
+    append_le<uint32_t>(out, static_cast<uint32_t>(spec.permutation.size()));
+    for (const uint16_t channel : spec.permutation) append_le<uint16_t>(out, channel);
+  }
+  if (spec.tables) {
+    const std::vector<uint8_t> section = write_class_section(*spec.tables, spec.token_minimum());
+    append_le<uint32_t>(out, static_cast<uint32_t>(section.size()));
+    out.insert(out.end(), section.begin(), section.end());
+  }
+  return out;
+}
+
+Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
+  const auto check = [&](bool holds, const char* message, size_t at) { require(holds, ErrorCode::kCorrupt, message, base_offset + static_cast<int64_t>(at)); };
+  check(section.size() >= kFixedSectionBytes, "spec section is too short", 0);
+  Spec spec;
+  spec.step = float_of_bits(load_le<uint32_t>(&section[0]));
+  spec.zero_point = load_le<uint16_t>(&section[4]);
+  spec.bits = section[6];
+  check(section[7] <= static_cast<uint8_t>(Transform::kDct), "unknown transform", 7);
+  spec.transform = static_cast<Transform>(section[7]);
+  spec.transform_size = section[8];
+  spec.kept_bands = section[9];
+  check(spec.bits >= 2 && spec.bits <= 16 && spec.zero_point < (1u << spec.bits), "bits or zero_point out of range", 4);
+  check(spec.transform_size >= 1 && spec.kept_bands >= 1 && spec.kept_bands <= spec.transform_size, "kept_bands out of range", 8);
+  check(section[10] == kCoderWaveletHuffman, "unknown coder", 10);
+  const uint8_t flags = section[11];
+  check((flags & ~(kHasPermutation | kHasTables)) == 0, "reserved spec flags are set", 11);
+
+  size_t at = 12;
+  const auto read_u16_list = [&](std::vector<uint16_t>& list) {
+    check(section.size() - at >= 4, "spec section is too short", at);
+    const uint64_t count = load_le<uint32_t>(&section[at]);
+    at += 4;
+    check(count >= 1 && (section.size() - at) / 2 >= count, "list in the spec section has a wrong count", at - 4);
+    list.resize(count);
+    for (size_t i = 0; i < count; ++i, at += 2) list[i] = load_le<uint16_t>(&section[at]);
+  };
+  read_u16_list(spec.band_steps);
+  if (flags & kHasPermutation) read_u16_list(spec.permutation);
+  if (flags & kHasTables) {
+    check(section.size() - at >= 4, "spec section is too short", at);
+    const uint64_t size = load_le<uint32_t>(&section[at]);
+    at += 4;
+    check(section.size() - at == size, "class section has a wrong size", at - 4);
+    spec.tables = parse_class_section(section.subspan(at), BandPlan(spec, channels).kept_bands(), spec.token_minimum(),
+                                      base_offset + static_cast<int64_t>(at));
+    at += size;
+  }
+  check(at == section.size(), "bytes are left over in the spec section", at);
+  return spec;
+}
+
+BandPlan::BandPlan(const Spec& spec, uint64_t channels) : spec_(spec), channels_(channels) {
+  const uint64_t size = spec.transform_size;
+  full_groups_ = channels / size;
+  uint64_t input = full_groups_ * size;
+  kept_bands_ = full_groups_ * spec.kept_bands;
+  while (input < channels) {
+    const auto group_size = static_cast<uint32_t>(std::bit_floor(channels - input));
+    const auto kept = static_cast<uint32_t>((group_size * spec.kept_bands + size - 1) / size);
+    leftover_.push_back({input, kept_bands_, group_size, kept});
+    input += group_size;
+    kept_bands_ += kept;
+  }
+}
+
+TransformGroup BandPlan::group(uint64_t index) const {
+  if (index >= full_groups_) return leftover_[index - full_groups_];
+  return {index * spec_.transform_size, index * spec_.kept_bands, spec_.transform_size, spec_.kept_bands};
+}
+
+int32_t BandPlan::step(const TransformGroup& group, uint32_t k) const {
+  const size_t count = spec_.band_steps.size();
+  if (count == spec_.transform_size) return spec_.band_steps[k * (spec_.transform_size / group.size)];
+  return spec_.band_steps[(group.first_input + k) % count];
+}
+
+}  // namespace fmc

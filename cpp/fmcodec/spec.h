@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spec: the parameters of all stages, as plain values; and the bands they make of C channels.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "fmcodec/bits.h"
+#include "fmcodec/error.h"
+#include "fmcodec/tables.h"
+#include "fmcodec/tensor.h"
+
+namespace fmc {
+
+// Stored in the format.
+enum class Transform : uint8_t { kIdentity = 0, kDct = 1 };
+
+struct Spec {
+  float step = 1.0f;
+  uint32_t zero_point = 0;
+  int bits = 8;
+  Transform transform = Transform::kIdentity;
+  uint32_t transform_size = 1;
+  uint32_t kept_bands = 1;
+  std::vector<uint16_t> band_steps{1};
+  std::vector<uint16_t> permutation;  // empty: none
+  std::optional<Tables> tables;       // absent: adaptive
+
+  // Encoder only, not stored.
+  double dead_zone = 0.5;
+  int max_code_length = 12;
+  uint32_t block_rows = 0, block_columns = 0;  // 0: by size
+  bool clamps_nonfinite = false;
+
+  Quantizer quantizer() const;
+  int32_t token_minimum() const;
+  // Whether symbols are levels that fit tokens, so that the values can be quantized straight to tokens.
+  bool has_direct_tokens() const;
+};
+
+// Throws Error(kCorrupt or kArgument, as given) if a field is out of range or does not fit the tensor.
+void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode code);
+
+// Section 2.4 of docs/format.md. parse throws Error(kCorrupt); offsets count from `base_offset`.
+std::vector<uint8_t> write_spec_section(const Spec& spec);
+Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset);
+
+// One group of channels that are transformed together (section 4).
+struct TransformGroup {
+  uint64_t first_input;      // number of the first transform input, and of the first band
+  uint64_t first_kept_band;  // number among the kept bands
+  uint32_t size;
+  uint32_t kept;
+};
+
+// The transform groups of C channels, computed rather than stored: C may be large.
+class BandPlan {
+ public:
+  BandPlan(const Spec& spec, uint64_t channels);
+  uint64_t group_count() const { return full_groups_ + leftover_.size(); }
+  TransformGroup group(uint64_t index) const;
+  uint64_t channels() const { return channels_; }
+  uint64_t kept_bands() const { return kept_bands_; }
+  // Step of coefficient k of a group (section 5).
+  int32_t step(const TransformGroup& group, uint32_t k) const;
+
+ private:
+  const Spec& spec_;
+  uint64_t channels_;
+  uint64_t full_groups_;
+  std::vector<TransformGroup> leftover_;
+  uint64_t kept_bands_;
+};
+
+}  // namespace fmc

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fmcodec/table_statistics.h"
+
+#include <algorithm>
+
+#include "fmcodec/block_transform.h"
+#include "fmcodec/dispatch.h"
+#include "fmcodec/error.h"
+#include "fmcodec/planar.h"
+
+namespace fmc {
+namespace {
+
+// Weight of a symbol that was seen against one that was not.
+constexpr uint64_t kSeenWeight = 256;
+
+void add(const TokenHistogram& from, TokenHistogram& into) {
+  for (size_t token = 0; token < kTokens; ++token) into[token] += from[token];
+}
+
+}  // namespace
+
+TableStatistics::TableStatistics(Spec spec) : spec_(std::move(spec)) { spec_.tables.reset(); }
+
+void TableStatistics::set_channels(uint64_t channels) {
+  if (channels_ == 0) {
+    channels_ = channels;
+    bands_.resize(BandPlan(spec_, channels).kept_bands());
+  }
+  if (channels != channels_) {
+    throw Error(ErrorCode::kArgument, "statistics of " + std::to_string(channels_) + " channels cannot take " + std::to_string(channels));
+  }
+}
+
+void TableStatistics::update(const TensorView& tensor) {
+  validate_spec(spec_, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
+  if (tensor.shape.values() == 0) return;
+  set_channels(tensor.shape.channels);
+  const Tiling tiling = choose_tiling(spec_, tensor.shape);
+  const BandPlan plan(spec_, channels_);
+  BlockTransform transform(kernels(), spec_, plan, tensor.dtype);
+  Buffer<uint8_t> planes;
+  Buffer<int32_t> symbols;
+  std::vector<SymbolRange> ranges(bands_.size());
+  for (uint64_t b = 0; b < tiling.block_count(); ++b) {
+    const Tile tile = tiling.tile(b);
+    std::fill(ranges.begin(), ranges.end(), SymbolRange{});
+    int32_t* const block = symbols.reserve(bands_.size() * tile.positions());
+    if (!transform.forward(gather(tensor, tile, planes), nullptr, block, ranges.data()) && !spec_.clamps_nonfinite) {
+      throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity");
+    }
+    for (size_t band = 0; band < bands_.size(); ++band) {
+      bands_[band].range.minimum = std::min(bands_[band].range.minimum, ranges[band].minimum);
+      bands_[band].range.maximum = std::max(bands_[band].range.maximum, ranges[band].maximum);
+      bands_[band].range.magnitude += ranges[band].magnitude;
+      count(bands_[band], block + band * tile.positions(), tile.positions());
+    }
+    positions_ += tile.positions();
+  }
+}
+
+void TableStatistics::count(Band& band, const int32_t* symbols, size_t count) const {
+  raise_shift(band, shift_for(band.range.minimum, band.range.maximum, spec_.token_minimum()));
+  uint8_t mask = 0;
+  for (size_t i = 0; i < count; ++i) {
+    ++band.tokens[static_cast<uint8_t>(symbols[i] >> band.shift)];
+    mask = static_cast<uint8_t>(mask | (symbols[i] != 0) << (i % 8));
+    if (i % 8 == 7 || i + 1 == count) {
+      ++band.masks[mask];
+      mask = 0;
+    }
+  }
+}
+
+void TableStatistics::raise_shift(Band& band, int shift) const {
+  if (shift <= band.shift) return;
+  TokenHistogram folded{};
+  for (size_t token = 0; token < kTokens; ++token) {
+    const int32_t minimum = spec_.token_minimum();
+    const int32_t h = ((static_cast<int32_t>(token) - minimum) & 255) + minimum;
+    folded[static_cast<uint8_t>(h >> (shift - band.shift))] += band.tokens[token];
+  }
+  band.tokens = folded;
+  band.shift = shift;
+}
+
+void TableStatistics::merge(const TableStatistics& other) {
+  if (write_spec_section(spec_) != write_spec_section(other.spec_)) throw Error(ErrorCode::kArgument, "statistics of different specs cannot be merged");
+  if (other.channels_ == 0) return;
+  set_channels(other.channels_);
+  for (size_t b = 0; b < bands_.size(); ++b) {
+    Band theirs = other.bands_[b];
+    Band& ours = bands_[b];
+    raise_shift(ours, theirs.shift);
+    raise_shift(theirs, ours.shift);
+    add(theirs.tokens, ours.tokens);
+    add(theirs.masks, ours.masks);
+    ours.range.minimum = std::min(ours.range.minimum, theirs.range.minimum);
+    ours.range.maximum = std::max(ours.range.maximum, theirs.range.maximum);
+    ours.range.magnitude += theirs.range.magnitude;
+  }
+  positions_ += other.positions_;
+}
+
+// Gives the symbols in and a quarter beyond the range a small count, so that they have a code.
+void TableStatistics::smooth(TokenHistogram& tokens, const SymbolRange& range, int shift) const {
+  const int32_t minimum = spec_.token_minimum();
+  const int32_t low = range.minimum >> shift, high = range.maximum >> shift;
+  const int32_t margin = (high - low) / 4 + 1;
+  for (uint64_t& count : tokens) count *= kSeenWeight;
+  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) ++tokens[static_cast<uint8_t>(h)];
+}
+
+Tables TableStatistics::build() const {
+  if (positions_ == 0) throw Error(ErrorCode::kArgument, "no values were seen: call update() first");
+  std::vector<uint8_t> bucket_of_band(bands_.size());
+  std::array<Bucket, kBuckets> buckets{};
+  for (size_t band = 0; band < bands_.size(); ++band) {
+    const int b = bucket_of(bands_[band].range.magnitude, positions_);
+    bucket_of_band[band] = static_cast<uint8_t>(b);
+    ++buckets[b].bands;
+    buckets[b].shift = std::max(buckets[b].shift, bands_[band].shift);
+  }
+  for (size_t band = 0; band < bands_.size(); ++band) {
+    Bucket& bucket = buckets[bucket_of_band[band]];
+    Band folded = bands_[band];
+    raise_shift(folded, bucket.shift);
+    add(folded.tokens, bucket.histogram);
+  }
+  const BucketClasses chosen = choose_classes(buckets, bands_.size());
+
+  struct ClassStatistics {
+    int shift = 0;
+    SymbolRange range{0, 0, 0};  // 0 always has a code
+    TokenHistogram tokens{}, masks{};
+  };
+  std::vector<ClassStatistics> classes(chosen.count);
+  Tables tables;
+  for (size_t band = 0; band < bands_.size(); ++band) {
+    const size_t k = chosen.class_of_bucket[bucket_of_band[band]];
+    tables.band_class.push_back(static_cast<uint8_t>(k));
+    classes[k].shift = buckets[bucket_of_band[band]].shift;
+    classes[k].range.minimum = std::min(classes[k].range.minimum, bands_[band].range.minimum);
+    classes[k].range.maximum = std::max(classes[k].range.maximum, bands_[band].range.maximum);
+    add(bands_[band].masks, classes[k].masks);
+  }
+  for (size_t b = 0; b < kBuckets; ++b) {
+    if (buckets[b].bands > 0) add(buckets[b].histogram, classes[chosen.class_of_bucket[b]].tokens);
+  }
+  for (ClassStatistics& c : classes) {
+    smooth(c.tokens, c.range, c.shift);
+    for (uint64_t& count : c.masks) count = count * kSeenWeight + 1;
+    const bool has_masks = may_be_masked(c.tokens, c.shift);
+    tables.classes.push_back(choose_mode(c.tokens, has_masks ? &c.masks : nullptr, c.shift, spec_.max_code_length, spec_.token_minimum()));
+  }
+  return tables;
+}
+
+}  // namespace fmc

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Histograms per band over any number of tensors, for static tables. Statistics of parts of the data add up.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "fmcodec/spec.h"
+#include "fmcodec/tables.h"
+#include "fmcodec/tensor.h"
+
+namespace fmc {
+
+class TableStatistics {
+ public:
+  explicit TableStatistics(Spec spec);
+
+  // Throws Error(kArgument) if the number of channels differs from earlier tensors; Error(kNonFinite).
+  void update(const TensorView& tensor);
+  void merge(const TableStatistics& other);
+  // Tables with a code for every symbol seen and for those a quarter beyond the range seen. Throws Error(kArgument) if no
+  // value was seen.
+  Tables build() const;
+
+ private:
+  // Tokens are counted at the smallest shift that fits all symbols seen; a larger symbol folds the histogram.
+  struct Band {
+    SymbolRange range;
+    int shift = 0;
+    TokenHistogram tokens{};
+    TokenHistogram masks{};  // of mask bytes, valid while shift is 0
+  };
+  void set_channels(uint64_t channels);
+  void count(Band& band, const int32_t* symbols, size_t count) const;
+  void raise_shift(Band& band, int shift) const;
+  void smooth(TokenHistogram& tokens, const SymbolRange& range, int shift) const;
+
+  Spec spec_;
+  uint64_t channels_ = 0;
+  uint64_t positions_ = 0;
+  std::vector<Band> bands_;  // by kept band
+};
+
+}  // namespace fmc

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Classes of bands and their code tables: how they are stored (docs/format.md, section 8) and chosen (section 10).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "fmcodec/bits.h"
+#include "fmcodec/code_table.h"
+
+namespace fmc {
+
+inline constexpr size_t kMaxClasses = 32;
+inline constexpr size_t kBuckets = 32;
+inline constexpr int kMaxShift = 13;
+
+// Stored in the format.
+enum class ClassMode : uint8_t { kZero = 0, kPlain = 1, kMasked = 2 };
+
+struct TableClass {
+  ClassMode mode = ClassMode::kZero;
+  int shift = 0;
+  CodeLengths value_lengths{};
+  CodeLengths mask_lengths{};
+};
+
+struct Tables {
+  std::vector<uint8_t> band_class;  // by kept band
+  std::vector<TableClass> classes;
+
+  bool has_shift() const;
+};
+
+// Section 8. parse throws Error(kCorrupt); offsets count from `base_offset`.
+std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_minimum);
+Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_minimum, int64_t base_offset);
+
+// Most bytes a class section can have.
+uint64_t class_section_bound(uint64_t kept_bands);
+
+// log2(n) in units of 2^-16, for n >= 1, by integers only.
+uint64_t log2_q16(uint64_t n);
+
+// Half-octave of the mean magnitude (section 10, step 2).
+int bucket_of(uint64_t magnitude, uint64_t count);
+
+// Smallest shift that brings all symbols of the range into the token range.
+int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum);
+
+// What is known about the bands of one bucket before classes are chosen.
+struct Bucket {
+  uint64_t bands = 0;
+  int shift = 0;
+  TokenHistogram histogram{};
+};
+
+// Section 10, step 4: the class of each bucket; empty buckets get the class of the next lower one.
+struct BucketClasses {
+  std::array<uint8_t, kBuckets> class_of_bucket{};
+  size_t count = 0;
+};
+BucketClasses choose_classes(const std::array<Bucket, kBuckets>& buckets, uint64_t kept_bands);
+
+// Whether a class may be masked (section 10, step 5): only then its mask histogram is needed.
+bool may_be_masked(const TokenHistogram& values, int shift);
+
+// Section 10, steps 5 and 6. `masks` is the histogram of mask bytes, or null if may_be_masked is false.
+TableClass choose_mode(const TokenHistogram& values, const TokenHistogram* masks, int shift, int max_code_length, int32_t token_minimum);
+
+}  // namespace fmc

@@ -1,0 +1,52 @@
+"""fmcodec: a bit-exact codec for the feature maps of convolutional neural networks.
+
+>>> import numpy as np, fmcodec
+>>> x = np.zeros((8, 16, 16), np.float32)
+>>> fmcodec.decode(fmcodec.encode(x)).shape
+(8, 16, 16)
+"""
+
+from importlib.metadata import version as _version
+
+from fmcodec.codec import BlockInfo, FrameInfo, decode, encode, encode_bound, encode_into, inspect
+from fmcodec.errors import (
+    ChecksumError,
+    CorruptStreamError,
+    FmcodecError,
+    LimitExceededError,
+    NonFiniteError,
+    SpecMismatchError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
+from fmcodec.isa import active_isa, available_isas, build_info, force_isa
+from fmcodec.spec import CodecSpec, TableClass, Tables
+from fmcodec.table_statistics import TableStatistics
+
+__version__ = _version("fmcodec")
+
+__all__ = [
+    "BlockInfo",
+    "ChecksumError",
+    "CodecSpec",
+    "CorruptStreamError",
+    "FmcodecError",
+    "FrameInfo",
+    "LimitExceededError",
+    "NonFiniteError",
+    "SpecMismatchError",
+    "TableClass",
+    "TableStatistics",
+    "Tables",
+    "TruncatedStreamError",
+    "UnsupportedVersionError",
+    "active_isa",
+    "available_isas",
+    "build_info",
+    "decode",
+    "encode",
+    "encode_bound",
+    "encode_into",
+    "force_isa",
+    "inspect",
+]

@@ -1,0 +1,121 @@
+"""Arrays of other libraries as numpy arrays over the same memory; the only place that knows about their kinds."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fmcodec.errors import LimitExceededError
+
+# Anything with the buffer protocol; typing has a name for it only since Python 3.12.
+Buffer: TypeAlias = Any
+
+# Codes of docs/format.md, section 2.1. bfloat16 travels as uint16.
+DTYPE_CODES = {"float32": 1, "float16": 2, "bfloat16": 3, "int8": 4, "uint8": 5}
+DTYPE_NAMES = {code: name for name, code in DTYPE_CODES.items()}
+
+
+def dtype_code(dtype: Any) -> int:
+    """Code of a dtype given as name, numpy dtype or torch dtype; TypeError for others."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPE_CODES:
+        name = np.dtype(dtype).newbyteorder("=").name if not name.startswith("complex") else name
+    if name not in DTYPE_CODES:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
+    return DTYPE_CODES[name]
+
+
+def as_tensor(x: Any) -> tuple[npt.NDArray[Any], str]:
+    """The array of ``x`` in native byte order and its dtype name; a view of the same memory where that is possible."""
+    if _is_torch(x):
+        return _torch_to_numpy(x)
+    if isinstance(x, np.ndarray):
+        array = x
+    elif hasattr(x, "__dlpack__"):
+        array = np.from_dlpack(x)
+    else:
+        array = np.asarray(memoryview(x) if not hasattr(x, "__array__") else x)
+    name = array.dtype.name
+    if name not in DTYPE_CODES:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if name == "bfloat16":
+        array = array.view(np.uint16)
+    if any(stride % array.itemsize for stride in array.strides):
+        array = np.ascontiguousarray(array)
+    return array, name
+
+
+def as_output(out: Any, shape: tuple[int, ...], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """``out`` as numpy array to return, and its memory to write to. Raises if it does not fit."""
+    if _is_torch(out):
+        memory, out_name = _torch_to_numpy(out)
+        result = memory
+    elif isinstance(out, np.ndarray):
+        result, out_name = out, out.dtype.name
+        memory = out.view(np.uint16) if out_name == "bfloat16" else out
+    else:
+        raise TypeError(f"out must be a numpy array or a torch tensor, not {type(out).__name__}")
+    if out_name != name or not memory.dtype.isnative:
+        raise TypeError(f"out must have dtype {name}, not {out_name}")
+    if memory.shape != shape:
+        raise ValueError(f"out must have shape {shape}, not {memory.shape}")
+    if not memory.flags.writeable:
+        raise ValueError("out must be writable")
+    if any(stride % memory.itemsize for stride in memory.strides):
+        raise ValueError("the strides of out must be multiples of its item size")
+    return result, memory
+
+
+def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """A new array to return, and its memory to write to."""
+    count = 1
+    for extent in shape:
+        count *= extent
+    stored = np.dtype("uint16" if name == "bfloat16" else name)
+    if count * stored.itemsize > max_bytes:
+        raise LimitExceededError(f"the decoded array has {count * stored.itemsize} bytes, max_bytes is {max_bytes}")
+    if name != "bfloat16":
+        memory = np.empty(shape, stored)
+        return memory, memory
+    if importlib.util.find_spec("ml_dtypes") is None:
+        raise TypeError("bfloat16 needs the package ml_dtypes, or out= with a torch.bfloat16 tensor")
+    import ml_dtypes
+
+    memory = np.empty(shape, stored)
+    return memory.view(ml_dtypes.bfloat16), memory
+
+
+def bytes_view(buffer: Buffer) -> memoryview:
+    """A flat byte view of a contiguous buffer or torch uint8 tensor."""
+    if _is_torch(buffer):
+        buffer, name = _torch_to_numpy(buffer)
+        if name != "uint8":
+            raise TypeError(f"a frame must be bytes, not {name}")
+    view = memoryview(buffer)
+    if not view.c_contiguous:
+        raise ValueError("the buffer must be contiguous")
+    return view if view.ndim == 1 and view.format == "B" else view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def _is_torch(x: Any) -> bool:
+    # By name, so that torch is never imported here.
+    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach")
+
+
+def _torch_to_numpy(x: Any) -> tuple[npt.NDArray[Any], str]:
+    if x.device.type != "cpu":
+        raise TypeError(f"the tensor must be in CPU memory, not on {x.device}: call .cpu() first")
+    name = str(x.dtype).removeprefix("torch.")
+    if name not in DTYPE_CODES:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
+    x = x.detach()
+    if name == "bfloat16":
+        import torch
+
+        return x.view(torch.int16).numpy().view(np.uint16), name
+    return x.numpy(), name

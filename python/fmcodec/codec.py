@@ -1,0 +1,295 @@
+"""encode(), decode() and inspect(): arrays to frames and back. Start reading here.
+
+The path of a value is the path of this package: `CodecSpec` says what to do, this module checks the array and hands its
+memory to the C++ core (cpp/fmcodec/encode.cpp and decode.cpp), which is written along docs/format.md.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fmcodec import _core
+from fmcodec.arrays import DTYPE_NAMES, Buffer, as_output, as_tensor, bytes_view, dtype_code, empty_array
+from fmcodec.spec import CodecSpec, native_spec, spec_of_native
+
+Layout = Literal["nchw", "nhwc"]
+
+DEFAULT_MAX_BYTES = 1 << 32
+
+
+def encode(
+    x: Any, spec: CodecSpec | None = None, *, layout: Layout = "nchw", threads: int = 1, embed_spec: bool = True
+) -> bytes:
+    """Encode a feature map.
+
+    Parameters
+    ----------
+    x
+        float32, float16, bfloat16, int8 or uint8 values of shape (C, H, W) or (N, C, H, W), or (H, W, C) or (N, H, W, C)
+        with ``layout="nhwc"``: a numpy array, a torch CPU tensor, or any object with the buffer protocol or DLPack.
+        Strided memory is read in place, block by block.
+    spec
+        How to code it. None: integers without loss; floats with 8 bits over the range of ``x``.
+    layout
+        Order of the axes of ``x``.
+    threads
+        Threads to use. The bytes do not depend on it.
+    embed_spec
+        False leaves the spec out of the frame, as hardware does that loads it once per layer; `decode` then needs it.
+
+    Returns
+    -------
+    bytes
+        One frame (docs/format.md).
+
+    Raises
+    ------
+    TypeError
+        The dtype is not supported, or the tensor is not in CPU memory.
+    ValueError
+        The number of axes is wrong, or ``spec`` does not fit the array; `NonFiniteError` for NaN and infinity.
+
+    Examples
+    --------
+    >>> import numpy as np, fmcodec
+    >>> x = np.maximum(np.random.default_rng(0).standard_normal((64, 28, 28), np.float32), 0)
+    >>> frame = fmcodec.encode(x, fmcodec.CodecSpec(step=0.1))
+    >>> float(abs(fmcodec.decode(frame) - x).max()) <= 0.05001
+    True
+    """
+    array, code, spec = _prepare(x, spec, layout)
+    return _core.encode(array, code, native_spec(spec), layout == "nhwc", _threads(threads), embed_spec)
+
+
+def encode_into(
+    x: Any,
+    buffer: Buffer,
+    spec: CodecSpec | None = None,
+    *,
+    layout: Layout = "nchw",
+    threads: int = 1,
+    embed_spec: bool = True,
+) -> int:
+    """Encode into memory of the caller and return the number of bytes written.
+
+    ``buffer`` is any writable contiguous buffer; `encode_bound` says how large it must be at most. Otherwise like `encode`.
+    """
+    array, code, spec = _prepare(x, spec, layout)
+    target = bytes_view(buffer)
+    if target.readonly:
+        raise ValueError("buffer must be writable")
+    return _core.encode_into(array, code, native_spec(spec), layout == "nhwc", _threads(threads), embed_spec, target)
+
+
+def encode_bound(shape: Sequence[int], dtype: Any, spec: CodecSpec, *, layout: Layout = "nchw") -> int:
+    """Most bytes that a frame of this shape, dtype and spec can have.
+
+    >>> fmcodec.encode_bound((64, 28, 28), "float32", fmcodec.CodecSpec(step=0.1)) < 64 * 28 * 28 + 17000
+    True
+    """
+    images, channels, rows, columns = _nchw(tuple(operator.index(extent) for extent in shape), layout)
+    return _core.encode_bound(images, channels, rows, columns, dtype_code(dtype), native_spec(spec))
+
+
+def decode(
+    buffer: Buffer,
+    *,
+    spec: CodecSpec | None = None,
+    out: Any = None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    threads: int = 1,
+    region: Sequence[slice] | None = None,
+) -> npt.NDArray[Any]:
+    """Decode a frame.
+
+    Parameters
+    ----------
+    buffer
+        A frame: bytes, bytearray, memoryview, mmap, numpy or torch uint8 array.
+    spec
+        The spec the frame was encoded with; only needed for frames with an external one.
+    out
+        Array of the exact shape and dtype to decode to, any strides: numpy or torch CPU tensor. Returned (as numpy).
+    max_bytes
+        Most bytes of output to allocate; a larger frame raises `LimitExceededError` before anything is allocated.
+    threads
+        Threads to use.
+    region
+        One slice per axis of the array, each with step 1: decodes only the blocks that overlap it.
+
+    Returns
+    -------
+    numpy.ndarray
+        The values, in the dtype, shape and layout that were encoded. bfloat16 needs the package ml_dtypes or ``out``.
+
+    Raises
+    ------
+    FmcodecError
+        One of its subclasses says what is wrong with the frame and at which byte. ``out`` may then hold anything.
+    TypeError, ValueError
+        ``out`` or ``region`` does not fit.
+
+    Examples
+    --------
+    >>> frame = fmcodec.encode(np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4))
+    >>> fmcodec.decode(frame, region=(slice(1, 2), slice(0, 1), slice(0, 4)))
+    array([[[16, 17, 18, 19]]], dtype=uint8)
+    """
+    frame = _core.ParsedFrame(bytes_view(buffer), None if spec is None else native_spec(spec))
+    fields = frame.describe()
+    shape = _array_shape(fields)
+    slices = _slices(region, shape)
+    region_shape = tuple(part.stop - part.start for part in slices)
+    name = DTYPE_NAMES[fields["dtype"]]
+    if out is None:
+        result, memory = empty_array(region_shape, name, max_bytes)
+    else:
+        result, memory = as_output(out, region_shape, name)
+    ranges = _nchw(tuple((part.start, part.stop) for part in slices), _layout(fields), missing=(0, 1))
+    frame.decode_into(memory, ranges, _threads(threads))
+    return result
+
+
+@dataclass(frozen=True)
+class BlockInfo:
+    """One part of the payload: its kind, its first byte in the frame, its size and its CRC-32C."""
+
+    kind: Literal["tables", "block"]
+    offset: int
+    size_bytes: int
+    crc32c: int
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """What a frame says about itself, without decoding it.
+
+    ``sections`` gives the exact number of bits of the header (with its check), spec, index, tables and payload; they add
+    up to 8 * ``size_bytes``. ``spec`` has the fields a decoder needs; what steers only the encoder has its default.
+    """
+
+    version: int
+    dtype: str
+    shape: tuple[int, ...]
+    layout: Layout
+    spec: CodecSpec
+    has_external_spec: bool
+    block_shape: tuple[int, int]
+    blocks_per_group: int
+    size_bytes: int
+    sections: dict[str, int]
+    blocks: tuple[BlockInfo, ...]
+
+    @property
+    def values(self) -> int:
+        """Number of values of the tensor."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def bits_per_value(self) -> float:
+        """Bits of the whole frame per value; infinite for a tensor without values."""
+        return 8 * self.size_bytes / self.values if self.values else float("inf")
+
+
+def inspect(buffer: Buffer, *, spec: CodecSpec | None = None) -> FrameInfo:
+    """Read the header and index of a frame; the payload is not decoded and its checksums are not tested.
+
+    Raises the errors of `decode` that concern header, spec and index.
+
+    >>> info = fmcodec.inspect(fmcodec.encode(np.zeros((8, 4, 4), np.uint8)))
+    >>> info.shape, info.dtype, sum(info.sections.values()) == 8 * info.size_bytes
+    ((8, 4, 4), 'uint8', True)
+    """
+    frame = _core.ParsedFrame(bytes_view(buffer), None if spec is None else native_spec(spec))
+    fields = frame.describe()
+    tables = [BlockInfo("tables", *part) for part in fields["class_sections"]]
+    blocks = [BlockInfo("block", *part) for part in fields["blocks"]]
+    bits = {
+        "spec": 8 * fields["spec_size_bytes"],
+        "index": 8 * fields["index_size_bytes"],
+        "tables": 8 * sum(part.size_bytes for part in tables),
+        "payload": 8 * sum(part.size_bytes for part in blocks),
+    }
+    return FrameInfo(
+        version=fields["version"],
+        dtype=DTYPE_NAMES[fields["dtype"]],
+        shape=_array_shape(fields),
+        layout=_layout(fields),
+        spec=spec_of_native(frame.spec()),
+        has_external_spec=fields["has_external_spec"],
+        block_shape=fields["block_shape"],
+        blocks_per_group=fields["blocks_per_group"],
+        size_bytes=fields["size_bytes"],
+        sections={"header": 8 * fields["size_bytes"] - sum(bits.values()), **bits},
+        blocks=tuple(sorted(tables + blocks, key=lambda part: part.offset)),
+    )
+
+
+def _prepare(x: Any, spec: CodecSpec | None, layout: Layout) -> tuple[npt.NDArray[Any], int, CodecSpec]:
+    array, name = as_tensor(x)
+    if layout not in ("nchw", "nhwc"):
+        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+    if array.ndim not in (3, 4):
+        raise ValueError(f"the array must have 3 or 4 axes (see layout=), not {array.ndim}")
+    return array, dtype_code(name), spec if spec is not None else _default_spec(x, array, name)
+
+
+def _default_spec(x: Any, array: npt.NDArray[Any], name: str) -> CodecSpec:
+    if name == "uint8":
+        return CodecSpec()
+    if name == "int8":
+        return CodecSpec(zero_point=128)
+    if name == "bfloat16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    if array.size == 0:
+        return CodecSpec()
+    low, high = float(array.min()), float(array.max())
+    # NaN and infinity are for the core to refuse, with its own message.
+    return CodecSpec.for_range(low, high) if np.isfinite([low, high]).all() else CodecSpec()
+
+
+def _threads(threads: int) -> int:
+    count = operator.index(threads)
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    return count
+
+
+def _layout(fields: dict[str, Any]) -> Layout:
+    return "nhwc" if fields["is_nhwc"] else "nchw"
+
+
+def _array_shape(fields: dict[str, Any]) -> tuple[int, ...]:
+    images, channels, rows, columns = fields["shape"]
+    shape = (rows, columns, channels) if fields["is_nhwc"] else (channels, rows, columns)
+    return shape if fields["rank"] == 3 else (images, *shape)
+
+
+def _nchw(per_axis: tuple[Any, ...], layout: Layout, missing: Any = 1) -> tuple[Any, Any, Any, Any]:
+    """Reorder one entry per array axis to N, C, H, W."""
+    if len(per_axis) not in (3, 4):
+        raise ValueError(f"shape must have 3 or 4 axes, not {len(per_axis)}")
+    images, *rest = per_axis if len(per_axis) == 4 else (missing, *per_axis)
+    if layout == "nhwc":
+        rest = [rest[2], rest[0], rest[1]]
+    return images, rest[0], rest[1], rest[2]
+
+
+def _slices(region: Sequence[slice] | None, shape: tuple[int, ...]) -> list[slice]:
+    if region is None:
+        return [slice(0, extent) for extent in shape]
+    if len(region) != len(shape):
+        raise ValueError(f"region must have one slice per axis ({len(shape)}), not {len(region)}")
+    slices = []
+    for axis, (part, extent) in enumerate(zip(region, shape, strict=True)):
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise ValueError(f"region[{axis}] must be a slice with step 1, not {part!r}")
+        start, stop, _ = part.indices(extent)
+        slices.append(slice(start, max(start, stop)))
+    return slices

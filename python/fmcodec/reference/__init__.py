@@ -1,0 +1,46 @@
+"""The codec in plain NumPy, in the order of docs/format.md: the oracle that the C++ core is tested against."""
+
+from fmcodec.reference.bits import BitReader, BitWriter
+from fmcodec.reference.blocks import BlockCoder
+from fmcodec.reference.entropy import ClassCoder, Code, limited_lengths, read_tokens, token_minimum, write_tokens
+from fmcodec.reference.frame import Header, decode, encode, read_header
+from fmcodec.reference.quantize import levels_from_values, values_from_levels
+from fmcodec.reference.section import crc32c, read_spec_section, write_spec_section
+from fmcodec.reference.tables import choose_tables, log2_fixed, read_class_section, write_class_section
+from fmcodec.reference.transform import (
+    coefficients_from_levels,
+    coefficients_from_symbols,
+    dct_matrix,
+    levels_from_coefficients,
+    symbols_from_coefficients,
+)
+
+__all__ = [
+    "BitReader",
+    "BitWriter",
+    "BlockCoder",
+    "ClassCoder",
+    "Code",
+    "Header",
+    "choose_tables",
+    "coefficients_from_levels",
+    "coefficients_from_symbols",
+    "crc32c",
+    "dct_matrix",
+    "decode",
+    "encode",
+    "levels_from_coefficients",
+    "levels_from_values",
+    "limited_lengths",
+    "log2_fixed",
+    "read_class_section",
+    "read_header",
+    "read_spec_section",
+    "read_tokens",
+    "symbols_from_coefficients",
+    "token_minimum",
+    "values_from_levels",
+    "write_class_section",
+    "write_spec_section",
+    "write_tokens",
+]

@@ -1,0 +1,203 @@
+"""Tokens, canonical codes, wavelet layout and class streams (docs/format.md, sections 6, 7 and 10.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fmcodec.errors import CorruptStreamError
+from fmcodec.reference.bits import BitReader, BitWriter, IntArray
+from fmcodec.spec import CodecSpec, TableClass
+
+TOKEN_COUNT = 256
+LARGEST_SHIFT = 13
+
+
+def token_minimum(spec: CodecSpec) -> int:
+    """Section 6: the smallest ``h`` that a token stands for."""
+    if spec.transform == "identity" and spec.bits <= 8:
+        return -spec.zero_point
+    if spec.transform == "identity" and spec.zero_point == 0:
+        return 0
+    return -128
+
+
+def fits(symbols: IntArray, shift: int, minimum: int) -> bool:
+    """Whether every symbol has a token at this shift (section 6)."""
+    if not symbols.size:
+        return True
+    return minimum <= int(symbols.min()) >> shift and int(symbols.max()) >> shift <= minimum + 255
+
+
+def smallest_shift(symbols: IntArray, minimum: int) -> int:
+    """Section 6: the shift the encoder takes."""
+    return next(shift for shift in range(LARGEST_SHIFT + 1) if fits(symbols, shift, minimum))
+
+
+def tokens_from_symbols(symbols: IntArray, shift: int) -> IntArray:
+    """Section 6: ``(s >> shift) mod 256``."""
+    return (symbols >> shift) % TOKEN_COUNT
+
+
+def symbols_from_tokens(tokens: IntArray, minimum: int) -> IntArray:
+    """Section 6: the ``h`` in ``[minimum, minimum + 255]`` congruent to the token."""
+    return minimum + (tokens - minimum) % TOKEN_COUNT
+
+
+class Code:
+    """Section 7.1: the canonical code of a table. ``tokens``, ``depths`` and ``codes`` are in the order of ranks."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        length_of = np.zeros(TOKEN_COUNT, dtype=np.int64)
+        length_of[: len(lengths)] = lengths
+        used = np.flatnonzero(length_of)
+        self.tokens = used[np.argsort(length_of[used], kind="stable")]
+        self.depths = length_of[self.tokens] if len(used) > 1 else np.zeros(1, dtype=np.int64)
+        self.codes = np.zeros_like(self.depths)
+        for rank in range(1, len(used)):
+            self.codes[rank] = (self.codes[rank - 1] + 1) << (self.depths[rank] - self.depths[rank - 1])
+        self.rank_of = np.full(TOKEN_COUNT, -1, dtype=np.int64)
+        self.rank_of[self.tokens] = np.arange(len(used))
+
+    def has(self, tokens: IntArray) -> bool:
+        """Whether every token has a code."""
+        return bool((self.rank_of[tokens] >= 0).all())
+
+    def bit_count(self, histogram: IntArray) -> int:
+        """Bits of tokens that occur as often as the histogram says; equal in any layout."""
+        return int((histogram[self.tokens] * self.depths).sum())
+
+    def is_level(self, first: int, last: int) -> bool:
+        """Whether the leaves of ranks ``first`` up to ``last`` - 1 have one depth."""
+        return bool(self.depths[first] == self.depths[last - 1])
+
+    def first_right_rank(self, first: int, last: int, depth: int) -> int:
+        """The first rank of a node whose code has a 1 at bit ``depth``, counted from the most significant."""
+        bits = (self.codes[first:last] >> (self.depths[first:last] - 1 - depth)) & 1
+        return first + int(np.argmax(bits))
+
+
+def write_tokens(writer: BitWriter, code: Code, tokens: IntArray) -> None:
+    """Section 7.2: tokens in the wavelet layout."""
+    _write_node(writer, code, 0, len(code.tokens), 0, code.rank_of[tokens])
+
+
+def _write_node(writer: BitWriter, code: Code, first: int, last: int, depth: int, ranks: IntArray) -> None:
+    """The node at ``depth`` with the leaves ``first`` up to ``last`` - 1, and the ranks that pass through it."""
+    if last - first == 1:
+        return
+    if code.is_level(first, last):
+        writer.write_planes(ranks - first, int(code.depths[first]) - depth)
+        return
+    middle = code.first_right_rank(first, last, depth)
+    is_right = ranks >= middle
+    writer.write(is_right)
+    _write_node(writer, code, first, middle, depth + 1, ranks[~is_right])
+    _write_node(writer, code, middle, last, depth + 1, ranks[is_right])
+
+
+def read_tokens(reader: BitReader, code: Code, count: int) -> IntArray:
+    """Section 7.2: the tokens written by `write_tokens`."""
+    return code.tokens[_read_node(reader, code, 0, len(code.tokens), 0, count)]
+
+
+def _read_node(reader: BitReader, code: Code, first: int, last: int, depth: int, count: int) -> IntArray:
+    """The ``count`` ranks that pass through a node, in order."""
+    if last - first == 1:
+        return np.full(count, first, dtype=np.int64)
+    if code.is_level(first, last):
+        return first + reader.read_planes(count, int(code.depths[first]) - depth)
+    middle = code.first_right_rank(first, last, depth)
+    is_right = reader.read(count)
+    right_count = int(is_right.sum())
+    ranks = np.empty(count, dtype=np.int64)
+    ranks[~is_right] = _read_node(reader, code, first, middle, depth + 1, count - right_count)
+    ranks[is_right] = _read_node(reader, code, middle, last, depth + 1, right_count)
+    return ranks
+
+
+def mask_bytes(symbols: IntArray) -> IntArray:
+    """Section 7.3: one bit per symbol, 1 if it is not 0, as bytes."""
+    return np.packbits(symbols != 0, bitorder="little").astype(np.int64)
+
+
+class ClassCoder:
+    """Section 7.3: the stream of one class in a block."""
+
+    def __init__(self, table_class: TableClass, minimum: int) -> None:
+        self.mode = table_class.mode
+        self.shift = table_class.shift
+        self.minimum = minimum
+        # A class of mode zero has no tables, and only a masked one has two.
+        self.value_code = Code(table_class.value_lengths or (1,))
+        self.mask_code = Code(table_class.mask_lengths or (1,))
+
+    def can_write(self, symbols: IntArray) -> bool:
+        """Whether the class has a code for every symbol; only static tables may lack one (section 9)."""
+        if self.mode == "zero":
+            return not symbols.any()
+        if not fits(symbols, self.shift, self.minimum):
+            return False
+        if self.mode == "masked":
+            if not self.mask_code.has(mask_bytes(symbols)):
+                return False
+            symbols = symbols[symbols != 0]
+        return self.value_code.has(tokens_from_symbols(symbols, self.shift))
+
+    def write(self, writer: BitWriter, symbols: IntArray) -> None:
+        """Append the stream of symbols for which `can_write` holds."""
+        if self.mode == "plain":
+            write_tokens(writer, self.value_code, tokens_from_symbols(symbols, self.shift))
+            writer.write_planes(symbols % 2**self.shift, self.shift)
+        elif self.mode == "masked":
+            write_tokens(writer, self.mask_code, mask_bytes(symbols))
+            write_tokens(writer, self.value_code, tokens_from_symbols(symbols[symbols != 0], 0))
+
+    def read(self, reader: BitReader, count: int) -> IntArray:
+        """The ``count`` symbols of the class in a block."""
+        if self.mode == "zero":
+            return np.zeros(count, dtype=np.int64)
+        if self.mode == "plain":
+            high = symbols_from_tokens(read_tokens(reader, self.value_code, count), self.minimum)
+            return (high << self.shift) + reader.read_planes(count, self.shift)
+        is_nonzero = self._read_mask(reader, count)
+        tokens = read_tokens(reader, self.value_code, int(is_nonzero.sum()))
+        symbols = np.zeros(count, dtype=np.int64)
+        symbols[is_nonzero] = symbols_from_tokens(tokens, self.minimum)
+        return symbols
+
+    def _read_mask(self, reader: BitReader, count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        packed = read_tokens(reader, self.mask_code, -(-count // 8)).astype(np.uint8)
+        bits = np.unpackbits(packed, bitorder="little")
+        if bits[count:].any():
+            raise CorruptStreamError("padding bits of a mask are not 0", reader.offset)
+        return bits[:count].astype(np.bool_)
+
+
+def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
+    """Section 10.6: package-merge. Optimal code lengths by token, at most ``longest``, for the tokens that occur."""
+    lengths = np.zeros(len(histogram), dtype=np.int64)
+    used = np.flatnonzero(histogram)
+    if len(used) == 1:
+        lengths[used] = 1
+        return lengths
+    leaves = used[np.argsort(histogram[used], kind="stable")]
+    leaf_weights = histogram[leaves]
+
+    # One merged list of leaves and packages per length; only whether an item is a leaf matters afterwards.
+    is_leaf_lists = []
+    packages = np.zeros(0, dtype=np.int64)
+    for _ in range(longest):
+        weights = np.concatenate([leaf_weights, packages])
+        order = np.argsort(weights, kind="stable")
+        is_leaf_lists.append(order < len(leaves))
+        merged = weights[order]
+        packages = merged[0 : len(merged) - 1 : 2] + merged[1::2]
+
+    taken = 2 * len(leaves) - 2
+    for is_leaf in reversed(is_leaf_lists):
+        taken_leaves = int(is_leaf[:taken].sum())
+        lengths[leaves[:taken_leaves]] += 1
+        taken = 2 * (taken - taken_leaves)
+    return lengths

@@ -1,0 +1,160 @@
+"""The spec section of a frame and CRC-32C (docs/format.md, sections 2.3 and 2.4)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import numpy as np
+
+from fmcodec.errors import CorruptStreamError, SpecMismatchError
+from fmcodec.reference.entropy import token_minimum
+from fmcodec.reference.tables import read_class_section, write_class_section
+from fmcodec.reference.transform import kept_band_total
+from fmcodec.spec import CodecSpec
+
+TRANSFORMS: tuple[Literal["identity", "dct"], ...] = ("identity", "dct")
+CODER_HUFFMAN_WAVELET = 1
+HAS_PERMUTATION = 1
+HAS_TABLES = 2
+FIXED_PART = struct.Struct("<fHBBBBBBI")
+EXTERNAL_PART = struct.Struct("<II")
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+def crc32c(data: bytes) -> int:
+    """Section 2.3: CRC-32C; 82F63B78h is the polynomial 1EDC6F41h reflected."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def write_spec_section(spec: CodecSpec) -> bytes:
+    """Section 2.4: the fields of a spec that a decoder must know."""
+    flags = HAS_PERMUTATION * (spec.permutation is not None) + HAS_TABLES * (spec.tables is not None)
+    fixed_part = FIXED_PART.pack(
+        spec.step,
+        spec.zero_point,
+        spec.bits,
+        TRANSFORMS.index(spec.transform),
+        spec.transform_size,
+        spec.kept_band_count,
+        CODER_HUFFMAN_WAVELET,
+        flags,
+        len(spec.band_steps),
+    )
+    parts = [fixed_part, _words(spec.band_steps)]
+    if spec.permutation is not None:
+        parts += [struct.pack("<I", len(spec.permutation)), _words(spec.permutation)]
+    if spec.tables is not None:
+        class_section = write_class_section(spec.tables, token_minimum(spec))
+        parts += [struct.pack("<I", len(class_section)), class_section]
+    return b"".join(parts)
+
+
+def write_external_part(spec: CodecSpec) -> bytes:
+    """Section 2.4: what stands in the frame if the spec is external."""
+    section = write_spec_section(spec)
+    return EXTERNAL_PART.pack(len(section), crc32c(section))
+
+
+def external_section(part: bytes, spec: CodecSpec | None, offset: int) -> bytes:
+    """Section 2.4: the section of the spec given to the decoder, if it is the one the frame refers to."""
+    if len(part) != EXTERNAL_PART.size:
+        raise CorruptStreamError(f"an external spec takes {EXTERNAL_PART.size} bytes, not {len(part)}", offset)
+    if spec is None:
+        raise SpecMismatchError("the frame needs the spec it was coded with", offset)
+    if write_external_part(spec) != part:
+        raise SpecMismatchError("the spec is not the one the frame was coded with", offset)
+    return write_spec_section(spec)
+
+
+def _words(values: tuple[int, ...]) -> bytes:
+    return np.array(values, dtype="<u2").tobytes()
+
+
+class SectionReader:
+    """Hands out the bytes of a spec section that begins at byte ``offset`` of the frame."""
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        self._data = data
+        self._start = offset
+        self._position = 0
+
+    @property
+    def offset(self) -> int:
+        """Byte of the frame that is next."""
+        return self._start + self._position
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; an error if there are fewer."""
+        if size > len(self._data) - self._position:
+            raise CorruptStreamError("the spec section is too short", self.offset)
+        self._position += size
+        return self._data[self._position - size : self._position]
+
+    def read_count(self) -> int:
+        """A 32-bit integer."""
+        return int.from_bytes(self.read(4), "little")
+
+    def read_words(self, count: int) -> tuple[int, ...]:
+        """16-bit integers."""
+        return tuple(np.frombuffer(self.read(2 * count), dtype="<u2").tolist())
+
+    def finish(self) -> None:
+        """Check that nothing is left."""
+        if self._position != len(self._data):
+            raise CorruptStreamError("the spec section is too long", self.offset)
+
+
+def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) -> CodecSpec:
+    """Section 2.4: the spec of a section that begins at byte ``offset`` of the frame."""
+    reader = SectionReader(data, offset)
+    fixed_part = FIXED_PART.unpack(reader.read(FIXED_PART.size))
+    step, zero_point, bits, transform, size, kept_bands, coder, flags, band_step_count = fixed_part
+    if transform >= len(TRANSFORMS) or coder != CODER_HUFFMAN_WAVELET or flags & ~(HAS_PERMUTATION | HAS_TABLES):
+        raise CorruptStreamError("transform, coder or flags of the spec are not valid", offset + 7)
+    if dtype in ("int8", "uint8") and bits > 8:
+        raise CorruptStreamError(f"levels of {bits} bits are too wide for {dtype}", offset + 6)
+    band_steps = reader.read_words(band_step_count)
+
+    permutation = None
+    if flags & HAS_PERMUTATION:
+        count_offset = reader.offset
+        permutation = reader.read_words(reader.read_count())
+        if len(permutation) != channel_count:
+            raise CorruptStreamError(f"permutation of {len(permutation)} for {channel_count} channels", count_offset)
+    try:
+        spec = CodecSpec(
+            step=step,
+            zero_point=zero_point,
+            bits=bits,
+            transform=TRANSFORMS[transform],
+            transform_size=size,
+            kept_bands=kept_bands,
+            band_steps=band_steps,
+            permutation=permutation,
+        )
+    except ValueError as error:
+        raise CorruptStreamError(str(error), offset) from error
+
+    if flags & HAS_TABLES:
+        class_section = reader.read(reader.read_count())
+        band_count = kept_band_total(spec, channel_count)
+        class_offset = reader.offset - len(class_section)
+        tables = read_class_section(class_section, band_count, token_minimum(spec), class_offset)
+        spec = spec.replace(tables=tables)
+    reader.finish()
+    return spec

@@ -1,0 +1,125 @@
+"""Channel transform and symbols (docs/format.md, sections 4 and 5); arrays are channels or bands by positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fmcodec.reference.bits import IntArray
+from fmcodec.spec import CodecSpec
+
+COEFFICIENT_LIMIT = 2**20
+
+
+class TransformGroup(NamedTuple):
+    """``size`` consecutive inputs, of which the first ``kept`` coefficients are coded."""
+
+    first_input: int
+    size: int
+    kept: int
+
+
+def transform_groups(spec: CodecSpec, channel_count: int) -> list[TransformGroup]:
+    """Section 4: complete groups, then what is left over in powers of two; with the zonal mask."""
+    groups = []
+    first, size = 0, spec.transform_size
+    while first < channel_count:
+        while size > channel_count - first:
+            size //= 2
+        kept = -(-size * spec.kept_band_count // spec.transform_size)
+        groups.append(TransformGroup(first, size, kept))
+        first += size
+    return groups
+
+
+def kept_band_total(spec: CodecSpec, channel_count: int) -> int:
+    """Number of bands that are coded."""
+    if spec.transform == "identity":
+        return channel_count
+    complete, rest = divmod(channel_count, spec.transform_size)
+    return complete * spec.kept_band_count + sum(group.kept for group in transform_groups(spec, rest))
+
+
+def dct_matrix(size: int) -> IntArray:
+    """Section 4: the matrix M, rows by ``k`` and columns by ``n``."""
+    k = np.arange(size).reshape(-1, 1)
+    n = np.arange(size)
+    scale = np.sqrt(np.where(k == 0, 1, 2) / size)
+    exact = 4096 * scale * np.cos(math.pi * (2 * n + 1) * k / (2 * size))
+    rounded: IntArray = (np.sign(exact) * np.floor(np.abs(exact) + 0.5)).astype(np.int64)
+    return rounded
+
+
+def wrap32(x: IntArray) -> IntArray:
+    """The signed 32-bit integer congruent to each number."""
+    return (x + 2**31) % 2**32 - 2**31
+
+
+def matrix_product(matrix: IntArray, x: IntArray) -> IntArray:
+    """Section 4: ``(sum + 2048) >> 12`` where the sum, with its 2048, is taken modulo 2^32."""
+    return wrap32(matrix @ x + 2048) >> 12
+
+
+def coefficients_from_levels(levels: IntArray, spec: CodecSpec) -> IntArray:
+    """Section 4, encoder: channels by positions to kept bands by positions."""
+    if spec.permutation is not None:
+        levels = levels[list(spec.permutation)]
+    if spec.transform == "identity":
+        return levels
+    bands = [
+        matrix_product(dct_matrix(group.size)[: group.kept], levels[group.first_input : group.first_input + group.size])
+        for group in transform_groups(spec, len(levels))
+    ]
+    return np.concatenate(bands)
+
+
+def levels_from_coefficients(coefficients: IntArray, spec: CodecSpec, channel_count: int) -> IntArray:
+    """Section 4, decoder: kept bands by positions to channels by positions."""
+    inputs = np.zeros((channel_count, coefficients.shape[1]), dtype=np.int64)
+    if spec.transform == "identity":
+        inputs[:] = coefficients
+    else:
+        first_band = 0
+        for first, size, kept in transform_groups(spec, channel_count):
+            bands = coefficients[first_band : first_band + kept]
+            # A group of one channel is not computed: 4096 * c would leave 32 bits.
+            inputs[first : first + size] = bands if size == 1 else matrix_product(dct_matrix(size)[:kept].T, bands)
+            first_band += kept
+
+    levels = np.empty_like(inputs)
+    levels[slice(None) if spec.permutation is None else list(spec.permutation)] = inputs
+    return levels.clip(*spec.level_range)
+
+
+def kept_band_steps(spec: CodecSpec, channel_count: int) -> IntArray:
+    """Section 5: ``step_of_band`` of every kept band, as a column."""
+    steps = np.array(spec.band_steps, dtype=np.int64)
+    if spec.transform == "identity":
+        entries = np.arange(channel_count)
+    elif len(steps) == spec.transform_size:
+        entries = _per_kept_band(spec, channel_count, lambda group, k: k * spec.transform_size // group.size)
+    else:
+        entries = _per_kept_band(spec, channel_count, lambda group, k: group.first_input + k)
+    return steps[entries % len(steps)].reshape(-1, 1)
+
+
+def _per_kept_band(spec: CodecSpec, channel_count: int, entry: Callable[[TransformGroup, int], int]) -> IntArray:
+    groups = transform_groups(spec, channel_count)
+    return np.array([entry(group, k) for group in groups for k in range(group.kept)], dtype=np.int64)
+
+
+def symbols_from_coefficients(coefficients: IntArray, spec: CodecSpec, channel_count: int) -> IntArray:
+    """Section 5, encoder: ``s = sign(c) * floor((|c| + r) / step_of_band)``."""
+    steps = kept_band_steps(spec, channel_count)
+    rounding = np.floor(steps * (1.0 - spec.dead_zone)).astype(np.int64)
+    symbols: IntArray = np.sign(coefficients) * ((np.abs(coefficients) + rounding) // steps)
+    return symbols
+
+
+def coefficients_from_symbols(symbols: IntArray, spec: CodecSpec, channel_count: int) -> IntArray:
+    """Section 5, decoder: ``c = clamp(s * step_of_band, -2^20, 2^20)``."""
+    coefficients = symbols * kept_band_steps(spec, channel_count)
+    return coefficients.clip(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)

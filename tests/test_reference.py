@@ -1,0 +1,375 @@
+"""The NumPy reference codec against itself and against examples worked by hand from docs/format.md."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmcodec import reference
+from fmcodec.errors import (
+    ChecksumError,
+    CorruptStreamError,
+    FmcodecError,
+    NonFiniteError,
+    SpecMismatchError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
+from fmcodec.reference import tables as tables_module
+from fmcodec.reference.quantize import bfloat16_type, to_binary32
+from fmcodec.spec import CodecSpec, TableClass, Tables
+
+DTYPES = ["float32", "float16", "bfloat16", "int8", "uint8"]
+
+
+def make_array(seed: int, shape: tuple[int, ...], dtype: str, scale: float) -> np.ndarray[Any, Any]:
+    """Sparse values of one sign mostly, with a different scale in each channel."""
+    rng = np.random.default_rng(seed)
+    channel_scale = scale * np.exp2(rng.integers(-4, 3, size=(shape[-3], 1, 1)))
+    x = rng.normal(0.3, 1.0, size=shape) * channel_scale
+    x = np.where(rng.random(shape) < rng.random(), 0, x).astype(np.float32)
+    if dtype == "bfloat16":
+        return (x.view(np.uint32) >> 16).astype(np.uint16)
+    if dtype in ("int8", "uint8"):
+        return np.clip(x, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+    return x.astype(dtype)
+
+
+@st.composite
+def specs(draw: st.DrawFn, channels: int, dtype: str) -> CodecSpec:
+    """Any spec that can code such an array, with adaptive tables."""
+    bits = draw(st.integers(2, 8 if dtype in ("int8", "uint8") else 16))
+    size = draw(st.sampled_from([1, 4, 8, 16, 32]))
+    return CodecSpec(
+        step=draw(st.sampled_from([1.0, 0.05, 0.3, 2.0, 1e-3])),
+        zero_point=draw(st.sampled_from([0, 1, 2 ** (bits - 1), 2**bits - 1])),
+        bits=bits,
+        transform="identity" if size == 1 else "dct",
+        transform_size=size,
+        kept_bands=draw(st.one_of(st.none(), st.integers(1, size))),
+        band_steps=tuple(draw(st.lists(st.sampled_from([1, 1, 2, 3, 7, 100, 65535]), min_size=1, max_size=9))),
+        permutation=draw(st.one_of(st.none(), st.permutations(range(channels)).map(tuple))),
+        dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
+        max_code_length=draw(st.integers(8, 15)),
+        block_shape=draw(st.one_of(st.none(), st.tuples(st.integers(1, 9), st.integers(1, 9)))),
+    )
+
+
+def through_stages(x: np.ndarray[Any, Any], spec: CodecSpec, dtype: str) -> np.ndarray[Any, Any]:
+    """What decoding must give for an NCHW array, without entropy coding and frames."""
+    levels = reference.levels_from_values(to_binary32(x, dtype), spec)
+    channels = x.shape[1]
+    if x.size:
+        by_channel = levels.transpose(1, 0, 2, 3).reshape(channels, -1)
+        coefficients = reference.coefficients_from_levels(by_channel, spec)
+        symbols = reference.symbols_from_coefficients(coefficients, spec, channels)
+        coefficients = reference.coefficients_from_symbols(symbols, spec, channels)
+        by_channel = reference.levels_from_coefficients(coefficients, spec, channels)
+        levels = by_channel.reshape(channels, x.shape[0], *x.shape[2:]).transpose(1, 0, 2, 3)
+    return reference.values_from_levels(levels, spec, dtype)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_round_trip(data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
+    sizes = st.tuples(st.integers(0, 3), st.integers(0, 45), st.integers(0, 11), st.integers(0, 11))
+    shape = data.draw(st.one_of(sizes, st.sampled_from([(1, 1, 1, 1), (1, 33, 1, 1), (2, 1, 9, 9), (1, 70, 30, 40)])))
+    spec = data.draw(specs(shape[1], dtype))
+    x = make_array(data.draw(st.integers(0, 999)), shape, dtype, data.draw(st.sampled_from([0.01, 1.0, 50.0])))
+    expected = through_stages(x, spec, dtype)
+
+    buffer = reference.encode(x, spec, dtype=dtype)
+    decoded = reference.decode(buffer)
+    assert decoded.dtype == expected.dtype and decoded.shape == shape
+    assert decoded.tobytes() == np.ascontiguousarray(expected).tobytes()
+
+    nhwc = reference.encode(x.transpose(0, 2, 3, 1), spec, dtype=dtype, layout="nhwc", embed_spec=False)
+    assert len(nhwc) <= len(buffer)
+    assert reference.decode(nhwc, spec=spec).transpose(0, 3, 1, 2).tobytes() == decoded.tobytes()
+    if shape[0] == 1:
+        single = reference.decode(reference.encode(x[0], spec, dtype=dtype))
+        assert single.shape == shape[1:] and single.tobytes() == decoded.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("spec", [CodecSpec(), CodecSpec(transform="dct", transform_size=8)], ids=["identity", "dct"])
+def test_integers_are_lossless(dtype: str, spec: CodecSpec) -> None:
+    spec = spec.replace(zero_point=128 if dtype == "int8" else 0)
+    info = np.iinfo(dtype)
+    x = np.random.default_rng(1).integers(info.min, info.max, size=(2, 13, 9, 7), dtype=dtype, endpoint=True)
+    decoded = reference.decode(reference.encode(x, spec))
+    if spec.transform == "identity":
+        np.testing.assert_array_equal(decoded, x)
+    else:
+        assert np.abs(decoded.astype(int) - x).max() <= 2
+
+
+def test_bfloat16_is_rounded_to_even() -> None:
+    x = np.array([1.0, 2.0**-7, 3 * 2.0**-8, 0.0], dtype=np.float32).reshape(4, 1, 1)
+    bit_patterns = (x.view(np.uint32) >> 16).astype(np.uint16)
+    decoded = reference.decode(reference.encode(bit_patterns, CodecSpec(), dtype="bfloat16"))
+    assert decoded.view(np.uint16).reshape(-1).tolist() == [0x3F80, 0, 0, 0]
+    ones = reference.values_from_levels(np.array([257, 259]), CodecSpec(bits=9), "bfloat16")
+    assert ones.view(np.uint16).tolist() == [0x4380, 0x4382]
+    scalar_type = bfloat16_type()
+    if scalar_type is not None:
+        assert reference.decode(reference.encode(x.astype(scalar_type), CodecSpec())).dtype == scalar_type
+    with pytest.raises(TypeError, match="uint16"):
+        reference.encode(x.astype(np.uint16), CodecSpec())
+
+
+def test_levels_are_rounded_to_even_and_clamped() -> None:
+    x = np.array([0.5, 1.5, -0.5, -9.0, 99.0, -2.5], dtype=np.float32)
+    assert reference.levels_from_values(x, CodecSpec(zero_point=4, bits=4)).tolist() == [0, 2, 0, -4, 11, -2]
+    assert reference.values_from_levels(np.array([-4, 65535]), CodecSpec(step=2.0), "float16").tolist() == [-8, 65504]
+
+
+def test_values_that_are_not_finite() -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 3.0], dtype=np.float16).reshape(4, 1, 1)
+    with pytest.raises(NonFiniteError):
+        reference.encode(x, CodecSpec())
+    spec = CodecSpec(bits=4, zero_point=5, nonfinite="clamp")
+    assert reference.decode(reference.encode(x, spec)).reshape(-1).tolist() == [0, 10, -5, 3]
+
+
+def test_crc32c_check_value() -> None:
+    assert reference.crc32c(b"123456789") == 0xE3069283
+    assert reference.crc32c(b"") == 0
+
+
+def test_log2_is_monotonic_and_exact_for_powers_of_two() -> None:
+    values = [reference.log2_fixed(n) for n in range(1, 10000)]
+    assert values == sorted(values)
+    assert [reference.log2_fixed(2**e) for e in range(60)] == [65536 * e for e in range(60)]
+    assert reference.log2_fixed(3) == 103872
+
+
+def test_dct_matrix_of_four() -> None:
+    assert reference.dct_matrix(1).tolist() == [[4096]]
+    assert reference.dct_matrix(4).tolist() == [
+        [2048, 2048, 2048, 2048],
+        [2676, 1108, -1108, -2676],
+        [2048, -2048, -2048, 2048],
+        [1108, -2676, 2676, -1108],
+    ]
+
+
+def test_steps_of_shorter_groups() -> None:
+    spec = CodecSpec(transform="dct", transform_size=8, kept_bands=5, band_steps=(1, 2, 3, 4, 5, 6, 7, 8))
+    ones = np.ones((10, 1), dtype=np.int64)
+    # Groups of 8, 4 and 2 channels keep 5, 3 and 2 bands.
+    steps = reference.coefficients_from_symbols(ones, spec, 14)
+    assert steps.reshape(-1).tolist() == [1, 2, 3, 4, 5, 1, 3, 5, 1, 5]
+    steps = reference.coefficients_from_symbols(ones, spec.replace(band_steps=tuple(range(1, 15))), 14)
+    assert steps.reshape(-1).tolist() == [1, 2, 3, 4, 5, 9, 10, 11, 13, 14]
+
+
+def test_coefficients_out_of_range_are_clamped() -> None:
+    symbols = np.array([[2**31], [-(2**31)]])
+    identity = CodecSpec(zero_point=3)
+    for channels, spec in ((2, identity), (1, identity.replace(transform="dct", transform_size=4))):
+        coefficients = reference.coefficients_from_symbols(symbols[:channels], spec, channels)
+        assert np.abs(coefficients).max() == 2**20
+        levels = reference.levels_from_coefficients(coefficients, spec, channels)
+        assert levels.reshape(-1).tolist() == [252, -3][:channels]
+
+
+def histogram_of(counts: dict[int, int]) -> np.ndarray[Any, Any]:
+    histogram = np.zeros(256, dtype=np.int64)
+    for token, count in counts.items():
+        histogram[token] = count
+    return histogram
+
+
+def test_package_merge_by_hand() -> None:
+    histogram = histogram_of({10: 1, 20: 1, 30: 2, 40: 3, 50: 5})
+    assert reference.limited_lengths(histogram, 15)[[10, 20, 30, 40, 50]].tolist() == [4, 4, 3, 2, 1]
+    assert reference.limited_lengths(histogram, 3)[[10, 20, 30, 40, 50]].tolist() == [3, 3, 2, 2, 2]
+    assert reference.limited_lengths(histogram_of({7: 9}), 8)[7] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5000), min_size=2, max_size=256), st.integers(8, 15))
+def test_package_merge_is_complete_and_optimal(counts: list[int], longest: int) -> None:
+    lengths = reference.limited_lengths(np.array(counts + [0] * (256 - len(counts))), longest)[: len(counts)]
+    assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
+    heap, cost = list(counts), 0
+    heapq.heapify(heap)
+    while len(heap) > 1:
+        pair = heapq.heappop(heap) + heapq.heappop(heap)
+        cost += pair
+        heapq.heappush(heap, pair)
+    assert int((lengths * counts).sum()) >= cost
+    if lengths.max() < longest:
+        assert int((lengths * counts).sum()) == cost
+
+
+def bits_of(tokens: list[int], lengths: list[int]) -> tuple[str, list[int]]:
+    """Tokens in the wavelet layout as text, and what is read back."""
+    writer, code = reference.BitWriter(), reference.Code(lengths)
+    reference.write_tokens(writer, code, np.array(tokens, dtype=np.int64))
+    data = writer.to_bytes()
+    reader = reference.BitReader(data)
+    text = "".join(f"{byte:08b}"[::-1] for byte in data)[: len(writer)]
+    return text, reference.read_tokens(reader, code, len(tokens)).tolist()
+
+
+def test_wavelet_layout_by_hand() -> None:
+    # Codes 0, 10, 110, 111: first bits of all; second bits of 1, 2, 3; then one plane of 2, 3.
+    tokens = [0, 1, 0, 2, 3, 0]
+    assert bits_of(tokens, [1, 2, 3, 3]) == ("010110" + "011" + "01", tokens)
+    # A complete tree of depth 2 is two planes of the ranks 3, 0, 2.
+    assert bits_of([9, 4, 8], [0, 0, 0, 0, 2, 2, 0, 0, 2, 2]) == ("101" + "100", [9, 4, 8])
+    # Codes 00, 01, 100, 101, 110, 111: the left child has depth 2, the right child depth 3.
+    tokens = [0, 5, 1, 2]
+    assert bits_of(tokens, [2, 2, 3, 3, 3, 3]) == ("0101" + "01" + "10" + "10", tokens)
+    assert bits_of([6, 6], [0] * 6 + [1]) == ("", [6, 6])
+
+
+def test_class_section_by_hand() -> None:
+    lengths = (2, 2, 2, *[0] * 252, 2)
+    classes = (TableClass(mode="zero"), TableClass(mode="plain", shift=3, value_lengths=lengths))
+    tables = Tables(band_class=(0, 1, 1), classes=classes)
+    # Entries in scan order are the tokens 0, 255, 1, 254, 2: lengths 2, 2, 2, unused, 2.
+    table = "00100000" + "1110" + "0100" + "0" + "0" + "1111" + "0000" + "0"
+    bits = "10000" + "011" + "00" + "0000" + "10" + "1100" + table
+    data = reference.write_class_section(tables, -128)
+    assert "".join(f"{byte:08b}"[::-1] for byte in data).rstrip("0") == bits.rstrip("0")
+    assert len(data) == -(-len(bits) // 8)
+    assert reference.read_class_section(data, 3, -128) == tables
+
+
+def test_class_choice_is_the_cheapest_of_all() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        runs = [
+            tables_module.Run((i,), int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
+            for i in range(7)
+        ]
+        candidates = []
+        for cuts in itertools.product([False, True], repeat=6):
+            ends = [i for i, cut in enumerate((*cuts, True), 1) if cut]
+            parts = [runs[i:j] for i, j in itertools.pairwise([0, *ends])]
+            if any(len({run.shift for run in part}) > 1 for part in parts):
+                continue
+            histograms = [sum((run.histogram for run in part), np.zeros(256, dtype=np.int64)) for part in parts]
+            cost = sum(tables_module.Run((), 0, histogram).cost for histogram in histograms)
+            cost += 20 * (len(parts) - 1).bit_length() * 65536
+            candidates.append((cost, len(parts), [part[0].buckets[0] for part in reversed(parts)]))
+        chosen = tables_module.choose_classes(runs, 20)
+        assert [run.buckets[0] for run in reversed(chosen)] == min(candidates)[2]
+
+
+def static_spec() -> CodecSpec:
+    """Tables of all three modes for four channels; the plain class has codes for -1, 0, 1 and 2 only."""
+    classes = (
+        TableClass(mode="zero"),
+        TableClass(mode="plain", shift=1, value_lengths=(1, 2, 3, *[0] * 252, 3)),
+        TableClass(mode="masked", value_lengths=(0, 1, 1), mask_lengths=(8,) * 256),
+    )
+    return CodecSpec(bits=9, zero_point=200, tables=Tables(band_class=(0, 1, 2, 1), classes=classes))
+
+
+@pytest.mark.parametrize("embed_spec", [True, False])
+def test_static_tables_and_external_spec(embed_spec: bool) -> None:
+    rng = np.random.default_rng(5)
+    spec = static_spec()
+    codable = np.stack([np.zeros((8, 8)), *rng.integers([[[-2]], [[0]], [[-2]]], [[[6]], [[3]], [[6]]], (3, 8, 8))])
+    for x, first_byte in [(codable, 0), (codable + 1, 1), (codable * 0 + 9, 1)]:
+        buffer = reference.encode(x.astype(np.float32), spec, embed_spec=embed_spec)
+        np.testing.assert_array_equal(reference.decode(buffer, spec=spec), x)
+        header = reference.read_header(buffer)
+        assert header.index_count == 1
+        assert buffer[len(buffer) - header.payload_size] == first_byte
+    assert len(reference.encode(np.zeros((4, 8, 8), np.float32), spec, embed_spec=False)) == 52 + 8 + 8 + 4
+
+    if not embed_spec:
+        for other in (None, spec.replace(step=2.0), spec.replace(tables=None)):
+            with pytest.raises(SpecMismatchError):
+                reference.decode(buffer, spec=other)
+    section = reference.write_spec_section(spec)
+    assert reference.read_spec_section(section, 4, "float32", 0) == spec
+
+
+def test_masked_mode_is_chosen_for_sparse_bands() -> None:
+    rng = np.random.default_rng(7)
+    x = np.where(rng.random((1, 16, 24, 24)) < 0.97, 0, rng.integers(1, 200, (1, 16, 24, 24))).astype(np.uint8)
+    buffer = reference.encode(x, CodecSpec())
+    np.testing.assert_array_equal(reference.decode(buffer), x)
+    header = reference.read_header(buffer)
+    head_size = 52 + header.spec_size + 8 * header.index_count + 4
+    size = struct.unpack_from("<I", buffer, 52 + header.spec_size)[0]
+    tables = reference.read_class_section(buffer[head_size : head_size + size], 16, 0)
+    assert "masked" in [table_class.mode for table_class in tables.classes]
+
+
+@pytest.fixture(scope="module")
+def small_frame() -> bytes:
+    x = make_array(11, (1, 6, 5, 7), "float32", 1.0)
+    return reference.encode(x, CodecSpec(step=0.05, zero_point=100, block_shape=(3, 7)))
+
+
+def test_truncated_and_extended_frames(small_frame: bytes) -> None:
+    for size in range(len(small_frame)):
+        with pytest.raises(TruncatedStreamError):
+            reference.decode(small_frame[:size])
+    with pytest.raises(CorruptStreamError, match="after the payload"):
+        reference.decode(small_frame + b"\0")
+
+
+def test_changed_bytes_are_found(small_frame: bytes) -> None:
+    for position in range(len(small_frame)):
+        changed = bytearray(small_frame)
+        changed[position] ^= 1 << position % 8
+        with pytest.raises(UnsupportedVersionError if position in (4, 5) else CorruptStreamError):
+            reference.decode(changed)
+
+
+def with_checks(frame: bytearray) -> bytes:
+    """The frame with all its checks computed anew, if its sizes make sense."""
+    spec_size, index_count = struct.unpack_from("<II", frame, 36)
+    index_start = 52 + spec_size
+    check_start = index_start + 8 * index_count
+    part_start = check_start + 4
+    if check_start + 4 <= len(frame):
+        for entry in range(index_start, check_start, 8):
+            size = struct.unpack_from("<I", frame, entry)[0]
+            crc = reference.crc32c(bytes(frame[part_start : part_start + size]))
+            struct.pack_into("<I", frame, entry + 4, crc)
+            part_start += size
+        struct.pack_into("<I", frame, check_start, reference.crc32c(bytes(frame[:check_start])))
+    return bytes(frame)
+
+
+def test_forged_frames_raise_nothing_else(small_frame: bytes) -> None:
+    rng = np.random.default_rng(13)
+    # The shape is left alone: a forged one may ask for any amount of memory.
+    positions = [p for p in range(6, len(small_frame)) if not 12 <= p < 28]
+    refused = 0
+    for position in positions:
+        forged = bytearray(small_frame)
+        forged[position] = int(rng.integers(256))
+        try:
+            assert reference.decode(with_checks(forged)).shape == (1, 6, 5, 7)
+        except FmcodecError as error:
+            refused += not isinstance(error, ChecksumError)
+    assert refused > 50
+
+
+def test_specs_that_do_not_fit() -> None:
+    x = np.zeros((4, 2, 2), dtype=np.uint8)
+    for spec in (CodecSpec(bits=9), CodecSpec(permutation=(1, 0)), static_spec().replace(permutation=(0,))):
+        with pytest.raises(ValueError, match="must"):
+            reference.encode(x, spec)
+    with pytest.raises(ValueError, match="tables"):
+        reference.encode(x[:2].astype(np.float32), static_spec())
+    with pytest.raises(TypeError):
+        reference.encode(x.astype(np.float64), CodecSpec())
