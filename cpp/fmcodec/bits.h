@@ -31,18 +31,23 @@ inline float float_of_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 // Small fields of tables; the payload is written by kernels.
 class BitWriter {
  public:
+  // Precondition: value < 2^count, count <= 32.
   void write(uint32_t value, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) {
-      if ((size_bits_ & 7) == 0) bytes_.push_back(0);
-      bytes_.back() = static_cast<uint8_t>(bytes_.back() | ((value >> i & 1u) << (size_bits_ & 7)));
-      ++size_bits_;
+    pending_ |= static_cast<uint64_t>(value) << (size_bits_ & 7);
+    const uint64_t end = size_bits_ + count;
+    bytes_.resize((end + 7) / 8);
+    for (uint64_t at = size_bits_ / 8; at < bytes_.size(); ++at) {
+      bytes_[at] = static_cast<uint8_t>(pending_);
+      if (at < end / 8) pending_ >>= 8;
     }
+    size_bits_ = end;
   }
   uint64_t size_bits() const { return size_bits_; }
   const std::vector<uint8_t>& bytes() const { return bytes_; }
 
  private:
   std::vector<uint8_t> bytes_;
+  uint64_t pending_ = 0;  // bits of the last, unfinished byte
   uint64_t size_bits_ = 0;
 };
 

@@ -2,6 +2,7 @@
 #include "fmcodec/block_transform.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -11,7 +12,7 @@ namespace {
 constexpr uint64_t kStripValues = 4096;  // integers of a strip: 16 KiB, half of the first-level cache
 
 // M of section 4, row by row.
-std::vector<int32_t> dct_matrix(uint32_t size) {
+std::vector<int32_t> make_dct_matrix(uint32_t size) {
   std::vector<int32_t> matrix(size * size);
   for (uint32_t k = 0; k < size; ++k) {
     const double scale = 4096.0 * std::sqrt((k == 0 ? 1.0 : 2.0) / size);
@@ -24,26 +25,42 @@ std::vector<int32_t> dct_matrix(uint32_t size) {
 
 }  // namespace
 
-BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
-    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()) {
-  for (uint32_t log2_size = 1; 1u << log2_size <= spec.transform_size; ++log2_size) matrices_[log2_size] = dct_matrix(1u << log2_size);
+const int32_t* dct_matrix(uint32_t size) {
+  static const std::array<std::vector<int32_t>, 6> kMatrices = [] {
+    std::array<std::vector<int32_t>, 6> matrices;
+    for (uint32_t log2_size = 0; log2_size < matrices.size(); ++log2_size) matrices[log2_size] = make_dct_matrix(1u << log2_size);
+    return matrices;
+  }();
+  return kMatrices[std::bit_width(size) - 1].data();
 }
+
+BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
+    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()) {}
 
 int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {
   *strip_positions = kStripValues / size;
   return rows_.reserve(size * (*strip_positions + kSlackBytes / sizeof(int32_t)));
 }
 
+bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges) {
+  // Small maps are quantized several channels at a time where they lie next to each other.
+  const bool is_contiguous = spec_.permutation.empty() && block.channel_stride == static_cast<int64_t>(block.positions);
+  const uint64_t bands = plan_.kept_bands();
+  const uint64_t run = is_contiguous ? std::max<uint64_t>(1, kStripValues / block.positions) : 1;
+  bool is_finite = true;
+  for (uint64_t first = 0; first < bands; first += run) {
+    const uint64_t count = std::min(run, bands - first);
+    is_finite &= kernels_.quantize_to_tokens(dtype_, channel(block, first, 0), count * block.positions, quantizer_, tokens + first * block.positions);
+    for (uint64_t b = first; b < first + count; ++b) {
+      kernels_.measure_tokens(tokens + b * block.positions, block.positions, quantizer_.token_minimum, &ranges[b]);
+    }
+  }
+  return is_finite;
+}
+
 bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges) {
   bool is_finite = true;
-  if (tokens != nullptr && spec_.has_direct_tokens()) {
-    for (uint64_t b = 0; b < plan_.kept_bands(); ++b) {
-      uint8_t* const out = tokens + b * block.positions;
-      is_finite &= kernels_.quantize_to_tokens(dtype_, channel(block, b, 0), block.positions, quantizer_, out);
-      kernels_.measure_tokens(out, block.positions, quantizer_.token_minimum, &ranges[b]);
-    }
-    return is_finite;
-  }
+  if (tokens != nullptr && spec_.has_direct_tokens()) return forward_direct(block, tokens, ranges);
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
     const TransformGroup group = plan_.group(g);
     uint64_t strip;
@@ -54,7 +71,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
       for (uint32_t n = 0; n < group.size; ++n) {
         is_finite &= kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position), count, quantizer_, all_rows + n * stride);
       }
-      if (group.size > 1) kernels_.forward_dct(matrices_[std::bit_width(group.size) - 1].data(), group.size, all_rows, stride, count);
+      if (group.size > 1) kernels_.forward_dct(dct_matrix(group.size), group.size, all_rows, stride, count);
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = all_rows + k * stride;
         const int32_t step = plan_.step(group, k);

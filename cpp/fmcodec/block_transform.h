@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
@@ -28,6 +27,9 @@ struct BandSource {
   const int32_t* symbols;
 };
 
+// The matrix M of section 4 for 1, 2, 4, ... 32 channels, row by row.
+const int32_t* dct_matrix(uint32_t size);
+
 class BlockTransform {
  public:
   BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype);
@@ -41,6 +43,7 @@ class BlockTransform {
   void inverse(const Source& source, const PlanarBlock<void>& block);
 
  private:
+  bool forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges);
   uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
   template <typename Value>
   auto channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const;
@@ -51,7 +54,6 @@ class BlockTransform {
   const BandPlan& plan_;
   Dtype dtype_;
   Quantizer quantizer_;
-  std::vector<int32_t> matrices_[6];  // by log2 of the size
   Buffer<int32_t> rows_;
 };
 
@@ -92,7 +94,7 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
         }
         kernels_.dequantize_band(row, count, plan_.step(group, k));
       }
-      if (group.size > 1) kernels_.inverse_dct(matrices_[std::bit_width(group.size) - 1].data(), group.size, all_rows, stride, count);
+      if (group.size > 1) kernels_.inverse_dct(dct_matrix(group.size), group.size, all_rows, stride, count);
       for (uint32_t n = 0; n < group.size; ++n) {
         kernels_.dequantize_levels(dtype_, all_rows + n * stride, count, quantizer_, channel(block, group.first_input + n, position));
       }

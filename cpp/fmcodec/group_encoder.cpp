@@ -12,22 +12,34 @@
 namespace fmc {
 namespace {
 
-// Four tables, so that runs of equal tokens do not wait for the store of the previous count.
-void count_tokens(const uint8_t* tokens, size_t count, TokenHistogram& histogram) {
-  if (count < 64) {
-    for (size_t i = 0; i < count; ++i) ++histogram[tokens[i]];
-    return;
-  }
+// Counts with four tables, so that runs of equal tokens do not wait for the store of the previous count.
+struct TokenCounter {
   uint32_t partial[4][kTokens] = {};
-  size_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    for (size_t t = 0; t < 4; ++t) ++partial[t][tokens[i + t]];
+
+  void count(const uint8_t* tokens, size_t count) {
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+      for (size_t t = 0; t < 4; ++t) ++partial[t][tokens[i + t]];
+    }
+    for (; i < count; ++i) ++partial[0][tokens[i]];
   }
-  for (; i < count; ++i) ++partial[0][tokens[i]];
-  for (size_t token = 0; token < kTokens; ++token) {
-    histogram[token] += uint64_t{partial[0][token]} + partial[1][token] + partial[2][token] + partial[3][token];
+  TokenHistogram total() const {
+    TokenHistogram histogram;
+    for (size_t token = 0; token < kTokens; ++token) {
+      histogram[token] = uint64_t{partial[0][token]} + partial[1][token] + partial[2][token] + partial[3][token];
+    }
+    return histogram;
   }
+};
+
+TokenHistogram histogram_of(const uint8_t* tokens, size_t count) {
+  TokenCounter counter;
+  counter.count(tokens, count);
+  return counter.total();
 }
+
+// Of a band in a block, one run of positions in four is counted.
+constexpr uint64_t kSamplePeriod = 256, kSampleRun = 64;
 
 void merge(const SymbolRange& from, SymbolRange& into) {
   into.minimum = std::min(into.minimum, from.minimum);
@@ -121,55 +133,67 @@ bool GroupEncoder::transform_blocks_to(bool is_wide) {
 
 // Steps 2 to 6.
 Tables GroupEncoder::choose_tables() {
-  uint64_t positions = 0;
-  for (const Block& block : blocks_) positions += block.tile.positions();
   std::vector<uint8_t> bucket_of_band(ranges_.size());
-  std::array<Bucket, kBuckets> buckets{};
-  for (size_t band = 0; band < ranges_.size(); ++band) {
-    const SymbolRange& range = ranges_[band];
-    const int b = bucket_of(range.magnitude, positions);
-    bucket_of_band[band] = static_cast<uint8_t>(b);
-    ++buckets[b].bands;
-    buckets[b].shift = std::max(buckets[b].shift, shift_for(range.minimum, range.maximum, token_minimum_));
-  }
-  for (const Block& block : blocks_) {
-    for (size_t band = 0; band < ranges_.size(); ++band) {
-      Bucket& bucket = buckets[bucket_of_band[band]];
-      count_band(block, band, bucket.shift, bucket.histogram);
-    }
-  }
+  const std::array<Bucket, kBuckets> buckets = count_buckets(bucket_of_band);
   const BucketClasses chosen = choose_classes(buckets, plan_.kept_bands());
-
   Tables tables;
   tables.band_class.resize(ranges_.size());
   for (size_t band = 0; band < ranges_.size(); ++band) tables.band_class[band] = chosen.class_of_bucket[bucket_of_band[band]];
   order_bands(tables.band_class, chosen.count);
-  std::vector<TokenHistogram> histograms(chosen.count);
-  std::vector<int> shifts(chosen.count);
+  std::vector<TokenStatistics> classes(chosen.count);
   for (size_t b = 0; b < kBuckets; ++b) {
-    if (buckets[b].bands == 0) continue;
-    const size_t k = chosen.class_of_bucket[b];
-    shifts[k] = buckets[b].shift;
-    for (size_t token = 0; token < kTokens; ++token) histograms[k][token] += buckets[b].histogram[token];
+    if (buckets[b].bands > 0) classes[chosen.class_of_bucket[b]].add(buckets[b].statistics);
   }
   for (size_t k = 0; k < chosen.count; ++k) {
+    smooth(classes[k]);
     TokenHistogram masks;
-    const bool has_masks = may_be_masked(histograms[k], shifts[k]);
+    const bool has_masks = may_be_masked(classes[k]);
     if (has_masks) masks = mask_histogram(k);
-    tables.classes.push_back(choose_mode(histograms[k], has_masks ? &masks : nullptr, shifts[k], spec_.max_code_length, token_minimum_));
+    tables.classes.push_back(choose_mode(classes[k], has_masks ? &masks : nullptr, spec_.max_code_length, token_minimum_));
   }
   return tables;
 }
 
+// Steps 2 and 3.
+std::array<Bucket, kBuckets> GroupEncoder::count_buckets(std::vector<uint8_t>& bucket_of_band) {
+  uint64_t positions = 0;
+  for (const Block& block : blocks_) positions += block.tile.positions();
+  std::array<Bucket, kBuckets> buckets{};
+  for (size_t band = 0; band < ranges_.size(); ++band) {
+    const SymbolRange& range = ranges_[band];
+    bucket_of_band[band] = static_cast<uint8_t>(bucket_of(range.magnitude, positions));
+    Bucket& bucket = buckets[bucket_of_band[band]];
+    ++bucket.bands;
+    bucket.statistics.symbols += positions;
+    bucket.statistics.minimum = std::min(bucket.statistics.minimum, range.minimum);
+    bucket.statistics.maximum = std::max(bucket.statistics.maximum, range.maximum);
+  }
+  for (Bucket& bucket : buckets) {
+    if (bucket.bands > 0) bucket.statistics.shift = shift_for(bucket.statistics.minimum, bucket.statistics.maximum, token_minimum_);
+  }
+  std::vector<TokenCounter> counters(kBuckets);
+  for (const Block& block : blocks_) {
+    for (size_t band = 0; band < ranges_.size(); ++band) {
+      const size_t b = bucket_of_band[band];
+      const uint8_t* const tokens = band_tokens(block, band, buckets[b].statistics.shift);
+      for (uint64_t p = 0; p < block.tile.positions(); p += kSamplePeriod) {
+        counters[b].count(tokens + p, std::min(kSampleRun, block.tile.positions() - p));
+      }
+    }
+  }
+  for (size_t b = 0; b < kBuckets; ++b) buckets[b].statistics.counts = counters[b].total();
+  return buckets;
+}
+
 TokenHistogram GroupEncoder::mask_histogram(size_t class_index) {
-  TokenHistogram histogram{};
+  TokenCounter counter;
   for (const Block& block : blocks_) {
     const size_t count = gather_class(block, class_index, 0);
     BitCursor cursor{mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
     kernels_.write_mask(stream_.get(), count, &cursor);
-    count_tokens(cursor.bytes, (count + 7) / 8, histogram);
+    counter.count(cursor.bytes, (count + 7) / 8);
   }
-  return histogram;
+  return counter.total();
 }
 
 void GroupEncoder::order_bands(const std::vector<uint8_t>& band_class, size_t class_count) {
@@ -181,16 +205,13 @@ void GroupEncoder::order_bands(const std::vector<uint8_t>& band_class, size_t cl
   for (size_t band = 0; band < band_class.size(); ++band) band_order_[next[band_class[band]]++] = static_cast<uint32_t>(band);
 }
 
-void GroupEncoder::count_band(const Block& block, uint64_t band, int shift, TokenHistogram& histogram) {
+const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, int shift) {
   const uint64_t positions = block.tile.positions();
   const uint64_t first = block.first_symbol + band * positions;
-  const uint8_t* tokens = tokens_.get() + first;
-  if (is_wide_) {
-    uint8_t* const converted = ranks_.reserve(positions + kSlackBytes);
-    kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, converted);
-    tokens = converted;
-  }
-  count_tokens(tokens, positions, histogram);
+  if (!is_wide_) return tokens_.get() + first;
+  uint8_t* const converted = ranks_.reserve(positions);
+  kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, converted);
+  return converted;
 }
 
 // Brings the tokens of a class together in stream_ and returns their number.
@@ -220,8 +241,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
   }
   const size_t count = (class_begin_[class_index + 1] - class_begin_[class_index]) * block.tile.positions();
   const uint8_t* const stream = stream_.get();
-  TokenHistogram values{};
-  count_tokens(stream, count, values);
+  const TokenHistogram values = histogram_of(stream, count);
   const auto has_codes = [](const TokenHistogram& histogram, const CodeLengths& lengths, size_t first_token) {
     for (size_t token = first_token; token < kTokens; ++token) {
       if (histogram[token] > 0 && lengths[token] == 0) return false;
@@ -232,8 +252,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
   if (table.mode == ClassMode::kPlain) return has_codes(values, table.value_lengths, 0);
   BitCursor cursor{mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
   kernels_.write_mask(stream, count, &cursor);
-  TokenHistogram masks{};
-  count_tokens(cursor.bytes, (count + 7) / 8, masks);
+  const TokenHistogram masks = histogram_of(cursor.bytes, (count + 7) / 8);
   return has_codes(masks, table.mask_lengths, 0) && has_codes(values, table.value_lengths, 1);
 }
 

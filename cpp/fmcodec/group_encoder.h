@@ -2,6 +2,7 @@
 // One group of blocks: symbols, then tables, then bits. Each thread has its own encoder and its scratch memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -35,9 +36,11 @@ class GroupEncoder {
   void transform_blocks(uint64_t group);
   bool transform_blocks_to(bool is_wide);
   Tables choose_tables();
+  std::array<Bucket, kBuckets> count_buckets(std::vector<uint8_t>& bucket_of_band);
   TokenHistogram mask_histogram(size_t class_index);
   void order_bands(const std::vector<uint8_t>& band_class, size_t class_count);
-  void count_band(const Block& block, uint64_t band, int shift, TokenHistogram& histogram);
+  // Tokens of a band of a block; valid until the next call.
+  const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);
   size_t gather_class(const Block& block, size_t class_index, int shift);
   bool fits(const Block& block, size_t class_index, const TableClass& table);
   bool write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out);

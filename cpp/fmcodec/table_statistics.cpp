@@ -103,12 +103,12 @@ void TableStatistics::merge(const TableStatistics& other) {
 }
 
 // Gives the symbols in and a quarter beyond the range a small count, so that they have a code.
-void TableStatistics::smooth(TokenHistogram& tokens, const SymbolRange& range, int shift) const {
+void TableStatistics::extend(TokenStatistics& statistics) const {
   const int32_t minimum = spec_.token_minimum();
-  const int32_t low = range.minimum >> shift, high = range.maximum >> shift;
+  const int32_t low = std::min(statistics.minimum, 0) >> statistics.shift, high = std::max(statistics.maximum, 0) >> statistics.shift;
   const int32_t margin = (high - low) / 4 + 1;
-  for (uint64_t& count : tokens) count *= kSeenWeight;
-  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) ++tokens[static_cast<uint8_t>(h)];
+  for (uint64_t& count : statistics.counts) count *= kSeenWeight;
+  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) ++statistics.counts[static_cast<uint8_t>(h)];
 }
 
 Tables TableStatistics::build() const {
@@ -119,39 +119,33 @@ Tables TableStatistics::build() const {
     const int b = bucket_of(bands_[band].range.magnitude, positions_);
     bucket_of_band[band] = static_cast<uint8_t>(b);
     ++buckets[b].bands;
-    buckets[b].shift = std::max(buckets[b].shift, bands_[band].shift);
+    buckets[b].statistics.shift = std::max(buckets[b].statistics.shift, bands_[band].shift);
   }
   for (size_t band = 0; band < bands_.size(); ++band) {
-    Bucket& bucket = buckets[bucket_of_band[band]];
+    TokenStatistics& bucket = buckets[bucket_of_band[band]].statistics;
     Band folded = bands_[band];
     raise_shift(folded, bucket.shift);
-    add(folded.tokens, bucket.histogram);
+    bucket.add({bucket.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens});
   }
   const BucketClasses chosen = choose_classes(buckets, bands_.size());
 
-  struct ClassStatistics {
-    int shift = 0;
-    SymbolRange range{0, 0, 0};  // 0 always has a code
-    TokenHistogram tokens{}, masks{};
-  };
-  std::vector<ClassStatistics> classes(chosen.count);
+  std::vector<TokenStatistics> classes(chosen.count);
+  std::vector<TokenHistogram> masks(chosen.count, TokenHistogram{});
+  for (size_t b = 0; b < kBuckets; ++b) {
+    if (buckets[b].bands > 0) classes[chosen.class_of_bucket[b]].add(buckets[b].statistics);
+  }
   Tables tables;
   for (size_t band = 0; band < bands_.size(); ++band) {
-    const size_t k = chosen.class_of_bucket[bucket_of_band[band]];
-    tables.band_class.push_back(static_cast<uint8_t>(k));
-    classes[k].shift = buckets[bucket_of_band[band]].shift;
-    classes[k].range.minimum = std::min(classes[k].range.minimum, bands_[band].range.minimum);
-    classes[k].range.maximum = std::max(classes[k].range.maximum, bands_[band].range.maximum);
-    add(bands_[band].masks, classes[k].masks);
+    tables.band_class.push_back(chosen.class_of_bucket[bucket_of_band[band]]);
+    add(bands_[band].masks, masks[tables.band_class.back()]);
   }
-  for (size_t b = 0; b < kBuckets; ++b) {
-    if (buckets[b].bands > 0) add(buckets[b].histogram, classes[chosen.class_of_bucket[b]].tokens);
-  }
-  for (ClassStatistics& c : classes) {
-    smooth(c.tokens, c.range, c.shift);
-    for (uint64_t& count : c.masks) count = count * kSeenWeight + 1;
-    const bool has_masks = may_be_masked(c.tokens, c.shift);
-    tables.classes.push_back(choose_mode(c.tokens, has_masks ? &c.masks : nullptr, c.shift, spec_.max_code_length, spec_.token_minimum()));
+  for (size_t k = 0; k < chosen.count; ++k) {
+    extend(classes[k]);
+    for (uint64_t& count : masks[k]) count = count * kSeenWeight + 1;
+    const bool has_masks = may_be_masked(classes[k]);
+    // Both histograms carry the weight, so the number of symbols must as well.
+    classes[k].symbols = classes[k].counted();
+    tables.classes.push_back(choose_mode(classes[k], has_masks ? &masks[k] : nullptr, spec_.max_code_length, spec_.token_minimum()));
   }
   return tables;
 }

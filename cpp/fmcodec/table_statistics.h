@@ -33,7 +33,7 @@ class TableStatistics {
   void set_channels(uint64_t channels);
   void count(Band& band, const int32_t* symbols, size_t count) const;
   void raise_shift(Band& band, int shift) const;
-  void smooth(TokenHistogram& tokens, const SymbolRange& range, int shift) const;
+  void extend(TokenStatistics& statistics) const;
 
   Spec spec_;
   uint64_t channels_ = 0;

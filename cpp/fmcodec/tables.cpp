@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "fmcodec/error.h"
 
@@ -91,17 +92,25 @@ uint64_t coded_bits(const TokenHistogram& histogram, const CodeLengths& lengths)
   return bits;
 }
 
-// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits.
-uint64_t class_cost(const TokenHistogram& histogram) {
-  uint64_t total = 0, used = 0, cost = 0;
-  for (const uint64_t count : histogram) total += count;
-  const uint64_t log2_total = total > 0 ? log2_q16(total) : 0;
-  for (const uint64_t count : histogram) {
+// Bits of all symbols, from those of the counted ones.
+uint64_t scaled(uint64_t bits, uint64_t symbols, uint64_t counted) {
+  return counted == 0 ? 0 : static_cast<uint64_t>(static_cast<unsigned __int128>(bits) * symbols / counted);
+}
+
+// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `counts` may leave out tokens
+// that do not occur; its first entry is token 0.
+uint64_t class_cost(const std::vector<uint64_t>& counts, uint64_t symbols) {
+  const uint64_t counted = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  const uint64_t log2_counted = counted > 0 ? log2_q16(counted) : 0;
+  uint64_t used = 0, cost = 0;
+  for (const uint64_t count : counts) {
     if (count == 0) continue;
-    cost += count * (log2_total - log2_q16(count));
+    cost += count * (log2_counted - log2_q16(count));
     ++used;
   }
-  return cost + (8 + (used > 1 ? 16 + 2 * used : 0)) * kOneBit;
+  const bool has_mask = counts[0] > 0 && counts[0] * 8 >= counted;
+  const uint64_t table_guess = used > 1 ? 24 + 2 * used + (has_mask ? 512 : 0) : 8;
+  return scaled(cost, symbols, counted) + table_guess * kOneBit;
 }
 
 }  // namespace
@@ -199,13 +208,24 @@ BucketClasses choose_classes(const std::array<Bucket, kBuckets>& buckets, uint64
     return result;
   }
 
+  // Token 0 and those that occur: the rest of a histogram is not looked at again.
+  std::vector<uint8_t> tokens{0};
+  for (size_t token = 1; token < kTokens; ++token) {
+    if (std::any_of(filled.begin(), filled.end(), [&](size_t b) { return buckets[b].statistics.counts[token] > 0; })) {
+      tokens.push_back(static_cast<uint8_t>(token));
+    }
+  }
+
   // cost[i][j]: one class of the filled buckets i..j-1.
   std::vector<std::vector<uint64_t>> cost(n, std::vector<uint64_t>(n + 1, kImpossible));
   for (size_t i = 0; i < n; ++i) {
-    TokenHistogram sum{};
-    for (size_t j = i; j < n && buckets[filled[j]].shift == buckets[filled[i]].shift; ++j) {
-      for (size_t token = 0; token < kTokens; ++token) sum[token] += buckets[filled[j]].histogram[token];
-      cost[i][j + 1] = class_cost(sum);
+    std::vector<uint64_t> counts(tokens.size());
+    uint64_t symbols = 0;
+    for (size_t j = i; j < n && buckets[filled[j]].statistics.shift == buckets[filled[i]].statistics.shift; ++j) {
+      const TokenStatistics& bucket = buckets[filled[j]].statistics;
+      for (size_t t = 0; t < tokens.size(); ++t) counts[t] += bucket.counts[tokens[t]];
+      symbols += bucket.symbols;
+      cost[i][j + 1] = class_cost(counts, symbols);
     }
   }
   // best[k][j]: the filled buckets 0..j-1 in k classes, of which the last begins at first[k][j].
@@ -237,16 +257,33 @@ BucketClasses choose_classes(const std::array<Bucket, kBuckets>& buckets, uint64
   return result;
 }
 
-bool may_be_masked(const TokenHistogram& values, int shift) {
-  uint64_t total = 0;
-  for (const uint64_t count : values) total += count;
-  return shift == 0 && values[0] > 0 && values[0] < total && values[0] * 8 >= total;
+void TokenStatistics::add(const TokenStatistics& other) {
+  shift = other.shift;
+  symbols += other.symbols;
+  minimum = std::min(minimum, other.minimum);
+  maximum = std::max(maximum, other.maximum);
+  for (size_t token = 0; token < kTokens; ++token) counts[token] += other.counts[token];
 }
 
-TableClass choose_mode(const TokenHistogram& values, const TokenHistogram* masks, int shift, int max_code_length, int32_t token_minimum) {
+uint64_t TokenStatistics::counted() const { return std::accumulate(counts.begin(), counts.end(), uint64_t{0}); }
+
+void smooth(TokenStatistics& statistics) {
+  constexpr uint64_t kCountedWeight = 64;
+  if (statistics.counted() == statistics.symbols) return;
+  for (uint64_t& count : statistics.counts) count *= kCountedWeight;
+  for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h) ++statistics.counts[static_cast<uint8_t>(h)];
+}
+
+bool may_be_masked(const TokenStatistics& statistics) {
+  const uint64_t total = statistics.counted(), zeros = statistics.counts[0];
+  return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 8 >= total;
+}
+
+TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length, int32_t token_minimum) {
+  const TokenHistogram& values = statistics.counts;
   TableClass plain;
-  plain.shift = shift;
-  const bool is_zero = shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
+  plain.shift = statistics.shift;
+  const bool is_zero = plain.shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
   if (is_zero) return plain;
   plain.mode = ClassMode::kPlain;
   plain.value_lengths = limited_code_lengths(values, max_code_length);
@@ -259,9 +296,11 @@ TableClass choose_mode(const TokenHistogram& values, const TokenHistogram* masks
   masked.value_lengths = limited_code_lengths(nonzero, max_code_length);
   masked.mask_lengths = limited_code_lengths(*masks, max_code_length);
   const bool is_ascending = token_minimum == 0;
-  const uint64_t plain_bits = coded_bits(values, plain.value_lengths) + table_bits(plain.value_lengths, is_ascending);
-  const uint64_t masked_bits = coded_bits(nonzero, masked.value_lengths) + table_bits(masked.value_lengths, is_ascending) +
-                               coded_bits(*masks, masked.mask_lengths) + table_bits(masked.mask_lengths, true);
+  const uint64_t total = statistics.counted();
+  const uint64_t plain_bits = scaled(coded_bits(values, plain.value_lengths), statistics.symbols, total) + table_bits(plain.value_lengths, is_ascending);
+  const uint64_t masked_bits = scaled(coded_bits(nonzero, masked.value_lengths), statistics.symbols, total) +
+                               table_bits(masked.value_lengths, is_ascending) + coded_bits(*masks, masked.mask_lengths) +
+                               table_bits(masked.mask_lengths, true);
   return masked_bits < plain_bits ? masked : plain;
 }
 

@@ -48,11 +48,21 @@ int bucket_of(uint64_t magnitude, uint64_t count);
 // Smallest shift that brings all symbols of the range into the token range.
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum);
 
+// Tokens of a bucket or class. `counts` may cover a sample of the symbols.
+struct TokenStatistics {
+  int shift = 0;
+  uint64_t symbols = 0;
+  int32_t minimum = INT32_MAX, maximum = INT32_MIN;  // of the symbols
+  TokenHistogram counts{};
+
+  void add(const TokenStatistics& other);
+  uint64_t counted() const;
+};
+
 // What is known about the bands of one bucket before classes are chosen.
 struct Bucket {
   uint64_t bands = 0;
-  int shift = 0;
-  TokenHistogram histogram{};
+  TokenStatistics statistics;
 };
 
 // Section 10, step 4: the class of each bucket; empty buckets get the class of the next lower one.
@@ -62,10 +72,13 @@ struct BucketClasses {
 };
 BucketClasses choose_classes(const std::array<Bucket, kBuckets>& buckets, uint64_t kept_bands);
 
-// Whether a class may be masked (section 10, step 5): only then its mask histogram is needed.
-bool may_be_masked(const TokenHistogram& values, int shift);
+// Section 10, step 5.
+void smooth(TokenStatistics& statistics);
 
-// Section 10, steps 5 and 6. `masks` is the histogram of mask bytes, or null if may_be_masked is false.
-TableClass choose_mode(const TokenHistogram& values, const TokenHistogram* masks, int shift, int max_code_length, int32_t token_minimum);
+// Whether a class may be masked (section 10, step 6): only then its mask histogram is needed.
+bool may_be_masked(const TokenStatistics& statistics);
+
+// Section 10, step 6. `masks` is the histogram of mask bytes, or null if may_be_masked is false.
+TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length, int32_t token_minimum);
 
 }  // namespace fmc

@@ -21,13 +21,15 @@ HWY_BEFORE_NAMESPACE();
 namespace fmc {
 namespace HWY_NAMESPACE {
 
-// Calls one(in, out) for each full vector of `count` elements, and for the rest on padded copies.
+// Calls step(in, out) for each full vector of `count` elements. The rest is done by a vector that overlaps the last full one,
+// or on padded copies if there is none or if the work is in place and must not be done twice.
 template <typename In, typename Out, class Step>
 HWY_INLINE void for_each_vector(const In* in, size_t count, Out* out, const Step& step) {
   const size_t lanes = hn::Lanes(I32());
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) step(in + i, out + i);
   if (i == count) return;
+  if (i > 0 && static_cast<const void*>(in) != static_cast<const void*>(out)) return step(in + count - lanes, out + count - lanes);
   HWY_ALIGN In last_in[HWY_MAX_BYTES / 4] = {};
   HWY_ALIGN Out last_out[HWY_MAX_BYTES / 4];
   memcpy(last_in, in + i, (count - i) * sizeof(In));
@@ -164,7 +166,19 @@ HWY_ATTR void measure_symbols(const int32_t* symbols, size_t count, SymbolRange*
   for (size_t i = whole; i < count; ++i) measure_one(symbols[i], range);
 }
 
+// Highway 1.0.3 reduces 16-bit lanes, not bytes.
+HWY_INLINE int32_t least_byte(hn::Vec<U8> v) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::GetLane(v);
+#else
+  const hn::Repartition<uint16_t, U8> d16;
+  const auto pairs = hn::BitCast(d16, v);
+  return hn::GetLane(hn::MinOfLanes(d16, hn::Min(hn::ShiftRight<8>(pairs), hn::And(pairs, hn::Set(d16, 255)))));
+#endif
+}
+
 HWY_ATTR void measure_tokens(const uint8_t* tokens, size_t count, int32_t token_minimum, SymbolRange* range) {
+  if (count == 0) return;
   const auto minimum = hn::Set(U8(), static_cast<uint8_t>(token_minimum));
   // A token above this stands for a negative symbol.
   const auto last_positive = hn::Set(U8(), static_cast<uint8_t>(255 + token_minimum));
@@ -172,27 +186,31 @@ HWY_ATTR void measure_tokens(const uint8_t* tokens, size_t count, int32_t token_
   auto sums = hn::Zero(d64);
   auto lowest = hn::Set(U8(), 255);  // of symbol - token_minimum
   auto highest = hn::Zero(U8());
-  const size_t lanes = hn::Lanes(U8());
-  const size_t whole = count - count % lanes;
-  for (size_t i = 0; i < whole; i += lanes) {
-    const auto token = hn::LoadU(U8(), tokens + i);
+  const auto add = [&](const uint8_t* in) HWY_ATTR {
+    const auto token = hn::LoadU(U8(), in);
     const auto above = hn::Sub(token, minimum);
     lowest = hn::Min(lowest, above);
     highest = hn::Max(highest, above);
     const auto magnitude = hn::IfThenElse(hn::Gt(token, last_positive), hn::Sub(hn::Zero(U8()), token), token);
     sums = hn::Add(sums, hn::SumsOf8(magnitude));
+  };
+  const size_t lanes = hn::Lanes(U8());
+  const size_t whole = count - count % lanes;
+  for (size_t i = 0; i < whole; i += lanes) add(tokens + i);
+  HWY_ALIGN uint8_t lane[HWY_MAX_BYTES];
+  if (whole < count) {
+    // The last vector is filled up with its first token, whose magnitude is taken off again.
+    memset(lane, tokens[whole], lanes);
+    memcpy(lane, tokens + whole, count - whole);
+    add(lane);
+    const int32_t filler = ((tokens[whole] - token_minimum) & 255) + token_minimum;
+    range->magnitude -= (lanes - (count - whole)) * static_cast<uint64_t>(filler < 0 ? -filler : filler);
   }
   HWY_ALIGN uint64_t sum_lane[HWY_MAX_BYTES / 8];
   hn::Store(sums, d64, sum_lane);
   for (size_t k = 0; k < hn::Lanes(d64); ++k) range->magnitude += sum_lane[k];
-  if (whole > 0) {
-    HWY_ALIGN uint8_t lane[HWY_MAX_BYTES];
-    hn::Store(lowest, U8(), lane);
-    for (size_t k = 0; k < lanes; ++k) range->minimum = HWY_MIN(range->minimum, lane[k] + token_minimum);
-    hn::Store(highest, U8(), lane);
-    for (size_t k = 0; k < lanes; ++k) range->maximum = HWY_MAX(range->maximum, lane[k] + token_minimum);
-  }
-  for (size_t i = whole; i < count; ++i) measure_one(((tokens[i] - token_minimum) & 255) + token_minimum, range);
+  range->minimum = HWY_MIN(range->minimum, least_byte(lowest) + token_minimum);
+  range->maximum = HWY_MAX(range->maximum, 255 - least_byte(hn::Not(highest)) + token_minimum);
 }
 
 HWY_ATTR void symbols_to_tokens(const int32_t* symbols, size_t count, int32_t shift, uint8_t* tokens) {

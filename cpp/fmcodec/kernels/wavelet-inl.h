@@ -294,9 +294,18 @@ HWY_ATTR void write_symbol_plane(const int32_t* symbols, size_t count, uint32_t 
 }
 
 HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count) {
-  size_t ones = 0;
-  for (size_t i = 0; i < count; i += 64) ones += __builtin_popcountll(read_u64(bits, position + i) & low_bits(count - i));
-  return ones;
+  // Up to the next byte, then whole words without shifts, then the rest.
+  const size_t head = HWY_MIN(count, static_cast<size_t>(-position & 7));
+  size_t ones = __builtin_popcountll(read_u64(bits, position) & low_bits(head));
+  const uint8_t* at = bits + ((position + head) >> 3);
+  size_t left = count - head;
+#if HWY_TARGET == HWY_AVX3_DL
+  __m512i sums = _mm512_setzero_si512();
+  for (; left >= 512; left -= 512, at += 64) sums = _mm512_add_epi64(sums, _mm512_popcnt_epi64(_mm512_loadu_si512(at)));
+  ones += static_cast<size_t>(_mm512_reduce_add_epi64(sums));
+#endif
+  for (; left >= 64; left -= 64, at += 8) ones += __builtin_popcountll(load_u64(at));
+  return left == 0 ? ones : ones + __builtin_popcountll(load_u64(at) & low_bits(left));
 }
 
 template <bool kLeftIsFill, bool kRightIsFill>

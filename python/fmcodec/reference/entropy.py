@@ -175,8 +175,34 @@ class ClassCoder:
         return bits[:count].astype(np.bool_)
 
 
+def _huffman_lengths(weights: list[int]) -> list[int]:
+    """Section 10.6: Huffman's algorithm with two queues, on ascending weights; leaves come first among equals."""
+    leaf_count = len(weights)
+    package_weights: list[int] = []
+    parents = [0] * leaf_count
+    leaf = package = 0
+    for made in range(leaf_count - 1):
+        total = 0
+        for _ in range(2):
+            takes_leaf = leaf < leaf_count and (package == made or weights[leaf] <= package_weights[package])
+            if takes_leaf:
+                total += weights[leaf]
+                parents[leaf] = made
+                leaf += 1
+            else:
+                total += package_weights[package]
+                parents[leaf_count + package] = made
+                package += 1
+        package_weights.append(total)
+        parents.append(0)
+    depths = [0] * len(parents)
+    for node in range(len(parents) - 2, -1, -1):
+        depths[node] = depths[leaf_count + parents[node]] + 1
+    return depths[:leaf_count]
+
+
 def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
-    """Section 10.6: package-merge. Optimal code lengths by token, at most ``longest``, for the tokens that occur."""
+    """Section 10.6: optimal code lengths by token, at most ``longest``, for the tokens that occur."""
     lengths = np.zeros(len(histogram), dtype=np.int64)
     used = np.flatnonzero(histogram)
     if len(used) == 1:
@@ -184,8 +210,13 @@ def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
         return lengths
     leaves = used[np.argsort(histogram[used], kind="stable")]
     leaf_weights = histogram[leaves]
+    if len(used) > 1:
+        unlimited = _huffman_lengths([int(weight) for weight in leaf_weights])
+        if max(unlimited) <= longest:
+            lengths[leaves] = unlimited
+            return lengths
 
-    # One merged list of leaves and packages per length; only whether an item is a leaf matters afterwards.
+    # Package-merge. One merged list of leaves and packages per length; only whether an item is a leaf matters afterwards.
     is_leaf_lists = []
     packages = np.zeros(0, dtype=np.int64)
     for _ in range(longest):
