@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <vector>
 
@@ -73,6 +74,10 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
       const BandSource band = source(group.first_kept_band);
       if (band.tokens != nullptr) {
         kernels_.dequantize_tokens(dtype_, band.tokens, block.positions, quantizer_, channel(block, group.first_input, 0));
+        continue;
+      }
+      if (band.symbols == nullptr) {
+        std::memset(channel(block, group.first_input, 0), 0, block.positions * size_of(dtype_));  // 0 in every dtype
         continue;
       }
     }

@@ -168,20 +168,27 @@ std::array<Bucket, kBuckets> GroupEncoder::count_buckets(std::vector<uint8_t>& b
     bucket.statistics.minimum = std::min(bucket.statistics.minimum, range.minimum);
     bucket.statistics.maximum = std::max(bucket.statistics.maximum, range.maximum);
   }
-  for (Bucket& bucket : buckets) {
-    if (bucket.bands > 0) bucket.statistics.shift = shift_for(bucket.statistics.minimum, bucket.statistics.maximum, token_minimum_);
+  std::vector<size_t> filled;
+  std::array<size_t, kBuckets> counter_of_bucket{};
+  for (size_t b = 0; b < kBuckets; ++b) {
+    if (buckets[b].bands == 0) continue;
+    TokenStatistics& statistics = buckets[b].statistics;
+    statistics.shift = shift_for(statistics.minimum, statistics.maximum, token_minimum_);
+    counter_of_bucket[b] = filled.size();
+    filled.push_back(b);
   }
-  std::vector<TokenCounter> counters(kBuckets);
+  std::vector<TokenCounter> counters(filled.size());
   for (const Block& block : blocks_) {
     for (size_t band = 0; band < ranges_.size(); ++band) {
       const size_t b = bucket_of_band[band];
+      TokenCounter& counter = counters[counter_of_bucket[b]];
       const uint8_t* const tokens = band_tokens(block, band, buckets[b].statistics.shift);
       for (uint64_t p = 0; p < block.tile.positions(); p += kSamplePeriod) {
-        counters[b].count(tokens + p, std::min(kSampleRun, block.tile.positions() - p));
+        counter.count(tokens + p, std::min(kSampleRun, block.tile.positions() - p));
       }
     }
   }
-  for (size_t b = 0; b < kBuckets; ++b) buckets[b].statistics.counts = counters[b].total();
+  for (size_t i = 0; i < filled.size(); ++i) buckets[filled[i]].statistics.counts = counters[i].total();
   return buckets;
 }
 
