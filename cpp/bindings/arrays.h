@@ -13,7 +13,8 @@ template <typename Value>
 BasicTensorView<Value> tensor_view(Value* data, const pybind11::array& array, Dtype dtype, Layout layout) {
   const auto item = static_cast<int64_t>(array.itemsize());
   const int first = static_cast<int>(array.ndim()) - 3;
-  const int channel = layout == Layout::kNchw ? first : first + 2, row = layout == Layout::kNchw ? first + 1 : first, column = row + 1;
+  const int channel = layout == Layout::kNchw ? first : first + 2, row = layout == Layout::kNchw ? first + 1 : first,
+            column = row + 1;
   const auto extent = [&](int axis) { return static_cast<uint64_t>(array.shape(axis)); };
   const auto stride = [&](int axis) { return static_cast<int64_t>(array.strides(axis)) / item; };
   return {data,

@@ -17,14 +17,16 @@ namespace {
 
 Layout layout_of(bool is_nhwc) { return is_nhwc ? Layout::kNhwc : Layout::kNchw; }
 
-EncodedFrame encode_array(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec) {
+EncodedFrame encode_array(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
+                          bool embeds_spec) {
   const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), layout_of(is_nhwc));
   const EncodeOptions options{layout_of(is_nhwc), static_cast<int>(array.ndim()), embeds_spec, threads};
   const py::gil_scoped_release release;
   return encode(view, spec, options);
 }
 
-py::bytes encode_to_bytes(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec) {
+py::bytes encode_to_bytes(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
+                          bool embeds_spec) {
   const EncodedFrame frame = encode_array(array, dtype, spec, is_nhwc, threads, embeds_spec);
   PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(frame.size_bytes()));
   if (bytes == nullptr) throw py::error_already_set();
@@ -32,14 +34,15 @@ py::bytes encode_to_bytes(const py::array& array, int dtype, const Spec& spec, b
   return py::reinterpret_steal<py::bytes>(bytes);
 }
 
-size_t encode_to_buffer(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec,
-                        const py::buffer& buffer) {
+size_t encode_to_buffer(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
+                        bool embeds_spec, const py::buffer& buffer) {
   const py::buffer_info target = buffer.request(/*writable=*/true);
   const EncodedFrame frame = encode_array(array, dtype, spec, is_nhwc, threads, embeds_spec);
   const uint64_t size = frame.size_bytes();
   const auto capacity = static_cast<uint64_t>(target.size * target.itemsize);
   if (size > capacity) {
-    throw Error(ErrorCode::kArgument, "the frame has " + std::to_string(size) + " bytes, the buffer only " + std::to_string(capacity) +
+    throw Error(ErrorCode::kArgument, "the frame has " + std::to_string(size) + " bytes, the buffer only " +
+                                          std::to_string(capacity) +
                                           "; encode_bound() says how many are always enough");
   }
   frame.write_to({static_cast<uint8_t*>(target.ptr), static_cast<size_t>(size)});
@@ -49,7 +52,8 @@ size_t encode_to_buffer(const py::array& array, int dtype, const Spec& spec, boo
 // A parsed frame, which keeps the buffer it lies in.
 class ParsedFrame {
  public:
-  ParsedFrame(const py::buffer& buffer, const Spec* spec) : buffer_(buffer.request()), frame_(parse_frame(bytes(), spec)) {}
+  ParsedFrame(const py::buffer& buffer, const Spec* spec)
+      : buffer_(buffer.request()), frame_(parse_frame(bytes(), spec)) {}
 
   void decode_into(py::array out, const std::vector<std::pair<uint64_t, uint64_t>>& ranges, size_t threads) const {
     const auto view = tensor_view<void>(out.mutable_data(), out, frame_.dtype, frame_.layout);
@@ -86,7 +90,9 @@ class ParsedFrame {
   Spec spec() const { return frame_.spec; }
 
  private:
-  Bytes bytes() const { return {static_cast<const uint8_t*>(buffer_.ptr), static_cast<size_t>(buffer_.size * buffer_.itemsize)}; }
+  Bytes bytes() const {
+    return {static_cast<const uint8_t*>(buffer_.ptr), static_cast<size_t>(buffer_.size * buffer_.itemsize)};
+  }
   static std::vector<std::tuple<uint64_t, uint32_t, uint32_t>> list_of(const std::vector<Part>& parts) {
     std::vector<std::tuple<uint64_t, uint32_t, uint32_t>> list;
     for (const Part& part : parts) list.emplace_back(part.offset, part.size_bytes, part.crc);
@@ -100,10 +106,10 @@ class ParsedFrame {
 }  // namespace
 
 void register_codec(py::module_& module) {
-  module.def("encode", &encode_to_bytes, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"), py::arg("threads"),
-             py::arg("embeds_spec"));
-  module.def("encode_into", &encode_to_buffer, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"), py::arg("threads"),
-             py::arg("embeds_spec"), py::arg("buffer"));
+  module.def("encode", &encode_to_bytes, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"),
+             py::arg("threads"), py::arg("embeds_spec"));
+  module.def("encode_into", &encode_to_buffer, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"),
+             py::arg("threads"), py::arg("embeds_spec"), py::arg("buffer"));
   module.def(
       "encode_bound",
       [](uint64_t images, uint64_t channels, uint64_t rows, uint64_t columns, int dtype, const Spec& spec) {

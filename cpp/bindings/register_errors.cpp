@@ -29,7 +29,8 @@ void raise(const Error& error) {
     return;
   }
   const py::object type = py::module_::import("fmcodec.errors").attr(name);
-  const py::object offset = error.offset_bytes() == kNoOffset ? py::object(py::none()) : py::object(py::int_(error.offset_bytes()));
+  const py::object offset =
+      error.offset_bytes() == kNoOffset ? py::object(py::none()) : py::object(py::int_(error.offset_bytes()));
   const py::object exception = type(error.what(), offset);
   PyErr_SetObject(type.ptr(), exception.ptr());
 }

@@ -20,18 +20,21 @@ using Tokens = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 using Integers = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
 Quantizer quantizer(float step, int zero_point, int bits, int token_minimum) {
-  return {step, static_cast<float>(1.0 / static_cast<double>(step)), -zero_point, (1 << bits) - 1 - zero_point, token_minimum};
+  return {step, static_cast<float>(1.0 / static_cast<double>(step)), -zero_point, (1 << bits) - 1 - zero_point,
+          token_minimum};
 }
 
 py::tuple quantize_to_levels(const py::array& values, int dtype, float step, int zero_point, int bits) {
   Integers levels(values.size());
-  const bool is_finite = kernels().quantize_to_levels(static_cast<Dtype>(dtype), values.data(), values.size(), quantizer(step, zero_point, bits, 0), levels.mutable_data());
+  const bool is_finite = kernels().quantize_to_levels(static_cast<Dtype>(dtype), values.data(), values.size(),
+                                                      quantizer(step, zero_point, bits, 0), levels.mutable_data());
   return py::make_tuple(levels, is_finite);
 }
 
 py::tuple quantize_to_tokens(const py::array& values, int dtype, float step, int zero_point, int bits) {
   Tokens tokens(values.size());
-  const bool is_finite = kernels().quantize_to_tokens(static_cast<Dtype>(dtype), values.data(), values.size(), quantizer(step, zero_point, bits, 0), tokens.mutable_data());
+  const bool is_finite = kernels().quantize_to_tokens(static_cast<Dtype>(dtype), values.data(), values.size(),
+                                                      quantizer(step, zero_point, bits, 0), tokens.mutable_data());
   return py::make_tuple(tokens, is_finite);
 }
 
@@ -42,13 +45,15 @@ py::array empty_values(int dtype, py::ssize_t count) {
 
 py::array dequantize_levels(const Integers& levels, int dtype, float step, int zero_point, int bits) {
   py::array values = empty_values(dtype, levels.size());
-  kernels().dequantize_levels(static_cast<Dtype>(dtype), levels.data(), levels.size(), quantizer(step, zero_point, bits, 0), values.mutable_data());
+  kernels().dequantize_levels(static_cast<Dtype>(dtype), levels.data(), levels.size(),
+                              quantizer(step, zero_point, bits, 0), values.mutable_data());
   return values;
 }
 
 py::array dequantize_tokens(const Tokens& tokens, int dtype, float step, int zero_point, int bits, int token_minimum) {
   py::array values = empty_values(dtype, tokens.size());
-  kernels().dequantize_tokens(static_cast<Dtype>(dtype), tokens.data(), tokens.size(), quantizer(step, zero_point, bits, token_minimum), values.mutable_data());
+  kernels().dequantize_tokens(static_cast<Dtype>(dtype), tokens.data(), tokens.size(),
+                              quantizer(step, zero_point, bits, token_minimum), values.mutable_data());
   return values;
 }
 
@@ -111,7 +116,8 @@ py::tuple write_wavelet(const Tokens& tokens, const Tokens& lengths) {
   BitCursor cursor{bits.data(), 0};
   kernels().translate(tokens.data(), count, tree.rank_of_token.data(), ranks.data());
   write_ranks(kernels(), tree, ranks.data(), count, scratch, &cursor);
-  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bits.data()), (cursor.position_bits + 7) / 8), cursor.position_bits);
+  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bits.data()), (cursor.position_bits + 7) / 8),
+                        cursor.position_bits);
 }
 
 Tokens read_wavelet(const py::bytes& bits, const Tokens& lengths, size_t count) {

@@ -31,7 +31,8 @@ using TablesTuple = std::pair<std::vector<int>, std::vector<ClassTuple>>;
 TablesTuple tuple_of(const Tables& tables) {
   TablesTuple tuple;
   tuple.first.assign(tables.band_class.begin(), tables.band_class.end());
-  for (const TableClass& c : tables.classes) tuple.second.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths));
+  for (const TableClass& c : tables.classes)
+    tuple.second.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths));
   return tuple;
 }
 
@@ -66,10 +67,11 @@ void register_spec(py::module_& module) {
       .def_readwrite("block_columns", &Spec::block_columns)
       .def_readwrite("clamps_nonfinite", &Spec::clamps_nonfinite)
       .def("set_tables", &set_tables, py::arg("band_class"), py::arg("classes"))
-      .def("tables", [](const Spec& spec) -> std::optional<TablesTuple> {
-        if (!spec.tables) return std::nullopt;
-        return tuple_of(*spec.tables);
-      })
+      .def("tables",
+           [](const Spec& spec) -> std::optional<TablesTuple> {
+             if (!spec.tables) return std::nullopt;
+             return tuple_of(*spec.tables);
+           })
       .def("section_size_bytes", [](const Spec& spec) { return write_spec_section(spec).size(); });
 
   py::class_<TableStatistics>(module, "TableStatistics")
@@ -77,7 +79,8 @@ void register_spec(py::module_& module) {
       .def(
           "update",
           [](TableStatistics& statistics, const py::array& array, int dtype, bool is_nhwc) {
-            const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), is_nhwc ? Layout::kNhwc : Layout::kNchw);
+            const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype),
+                                                      is_nhwc ? Layout::kNhwc : Layout::kNchw);
             const py::gil_scoped_release release;
             statistics.update(view);
           },

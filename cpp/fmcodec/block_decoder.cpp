@@ -44,7 +44,8 @@ void BlockDecoder::load_tables(uint64_t group) {
   if (loaded_group_ == group) return;
   loaded_group_.reset();
   const Part& part = frame_.class_sections[group];
-  adaptive_tables_ = parse_class_section(checked_part(bytes_, part), plan_.kept_bands(), frame_.spec.token_minimum(), static_cast<int64_t>(part.offset));
+  adaptive_tables_ = parse_class_section(checked_part(bytes_, part), plan_.kept_bands(), frame_.spec.token_minimum(),
+                                         static_cast<int64_t>(part.offset));
   prepare(adaptive_tables_);
   loaded_group_ = group;
 }
@@ -114,7 +115,8 @@ void BlockDecoder::read_raw(Bytes block, uint64_t positions) {
   BitSource in = padded(block.subspan(kRawHeadBytes));
   int32_t* const symbols = symbols_.reserve(count);
   std::fill_n(symbols, count, minimum);
-  for (int plane = width; plane-- > 0;) kernels_.add_symbol_plane(in.bytes, in.take(count), count, static_cast<uint32_t>(plane), symbols);
+  for (int plane = width; plane-- > 0;)
+    kernels_.add_symbol_plane(in.bytes, in.take(count), count, static_cast<uint32_t>(plane), symbols);
   if (!in.is_finished()) fail("bits are left over in a block");
 }
 

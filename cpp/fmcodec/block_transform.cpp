@@ -17,7 +17,8 @@ std::vector<int32_t> make_dct_matrix(uint32_t size) {
   for (uint32_t k = 0; k < size; ++k) {
     const double scale = 4096.0 * std::sqrt((k == 0 ? 1.0 : 2.0) / size);
     for (uint32_t n = 0; n < size; ++n) {
-      matrix[k * size + n] = static_cast<int32_t>(std::lround(scale * std::cos(std::numbers::pi * ((2 * n + 1) * k) / (2.0 * size))));
+      matrix[k * size + n] =
+          static_cast<int32_t>(std::lround(scale * std::cos(std::numbers::pi * ((2 * n + 1) * k) / (2.0 * size))));
     }
   }
   return matrix;
@@ -28,7 +29,8 @@ std::vector<int32_t> make_dct_matrix(uint32_t size) {
 const int32_t* dct_matrix(uint32_t size) {
   static const std::array<std::vector<int32_t>, 6> kMatrices = [] {
     std::array<std::vector<int32_t>, 6> matrices;
-    for (uint32_t log2_size = 0; log2_size < matrices.size(); ++log2_size) matrices[log2_size] = make_dct_matrix(1u << log2_size);
+    for (uint32_t log2_size = 0; log2_size < matrices.size(); ++log2_size)
+      matrices[log2_size] = make_dct_matrix(1u << log2_size);
     return matrices;
   }();
   return kMatrices[std::bit_width(size) - 1].data();
@@ -50,7 +52,8 @@ bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_
   bool is_finite = true;
   for (uint64_t first = 0; first < bands; first += run) {
     const uint64_t count = std::min(run, bands - first);
-    is_finite &= kernels_.quantize_to_tokens(dtype_, channel(block, first, 0), count * block.positions, quantizer_, tokens + first * block.positions);
+    is_finite &= kernels_.quantize_to_tokens(dtype_, channel(block, first, 0), count * block.positions, quantizer_,
+                                             tokens + first * block.positions);
     for (uint64_t b = first; b < first + count; ++b) {
       kernels_.measure_tokens(tokens + b * block.positions, block.positions, quantizer_.token_minimum, &ranges[b]);
     }
@@ -58,7 +61,8 @@ bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_
   return is_finite;
 }
 
-bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges) {
+bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols,
+                             SymbolRange* ranges) {
   bool is_finite = true;
   if (tokens != nullptr && spec_.has_direct_tokens()) return forward_direct(block, tokens, ranges);
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
@@ -69,13 +73,15 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
     for (uint64_t position = 0; position < block.positions; position += strip) {
       const size_t count = std::min(strip, block.positions - position);
       for (uint32_t n = 0; n < group.size; ++n) {
-        is_finite &= kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position), count, quantizer_, all_rows + n * stride);
+        is_finite &= kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position), count,
+                                                 quantizer_, all_rows + n * stride);
       }
       if (group.size > 1) kernels_.forward_dct(dct_matrix(group.size), group.size, all_rows, stride, count);
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = all_rows + k * stride;
         const int32_t step = plan_.step(group, k);
-        if (step > 1) kernels_.quantize_band(row, count, step, static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone))));
+        if (step > 1)
+          kernels_.quantize_band(row, count, step, static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone))));
         const uint64_t band = group.first_kept_band + k;
         kernels_.measure_symbols(row, count, &ranges[band]);
         if (tokens != nullptr) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numeric stages of one block: values -> levels -> coefficients -> symbols, and back (docs/format.md, sections 3 to 5).
+// The numeric stages of one block: values -> levels -> coefficients -> symbols, and back (docs/format.md, sections 3 to
+// 5).
 #pragma once
 
 #include <algorithm>
@@ -35,8 +36,8 @@ class BlockTransform {
  public:
   BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype);
 
-  // Writes the symbols of kept band b to [b * positions, ...) of `tokens` or, if that is null, of `symbols`, and adds to
-  // ranges[b]. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
+  // Writes the symbols of kept band b to [b * positions, ...) of `tokens` or, if that is null, of `symbols`, and adds
+  // to ranges[b]. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
   bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges);
 
   // `source(b)` gives the BandSource of kept band b.
@@ -61,7 +62,8 @@ class BlockTransform {
 template <typename Value>
 auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const {
   using Byte = std::conditional_t<std::is_const_v<Value>, const uint8_t, uint8_t>;
-  const int64_t element = static_cast<int64_t>(channel_of(input)) * block.channel_stride + static_cast<int64_t>(position);
+  const int64_t element =
+      static_cast<int64_t>(channel_of(input)) * block.channel_stride + static_cast<int64_t>(position);
   return reinterpret_cast<Byte*>(block.values) + element * static_cast<int64_t>(size_of(dtype_));
 }
 
@@ -73,7 +75,8 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
       // The fast path of the identity: tokens straight to values.
       const BandSource band = source(group.first_kept_band);
       if (band.tokens != nullptr) {
-        kernels_.dequantize_tokens(dtype_, band.tokens, block.positions, quantizer_, channel(block, group.first_input, 0));
+        kernels_.dequantize_tokens(dtype_, band.tokens, block.positions, quantizer_,
+                                   channel(block, group.first_input, 0));
         continue;
       }
       if (band.symbols == nullptr) {
@@ -101,7 +104,8 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
       }
       if (group.size > 1) kernels_.inverse_dct(dct_matrix(group.size), group.size, all_rows, stride, count);
       for (uint32_t n = 0; n < group.size; ++n) {
-        kernels_.dequantize_levels(dtype_, all_rows + n * stride, count, quantizer_, channel(block, group.first_input + n, position));
+        kernels_.dequantize_levels(dtype_, all_rows + n * stride, count, quantizer_,
+                                   channel(block, group.first_input + n, position));
       }
     }
   }

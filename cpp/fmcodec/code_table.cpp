@@ -43,11 +43,11 @@ struct LeafList {
   size_t count = 0;
 };
 
-// Huffman's algorithm with two queues: leaves, and packages in the order they were made; leaves come first among equals.
-// Returns false, with `lengths` untouched, if a code would be longer than `limit`.
+// Huffman's algorithm with two queues: leaves, and packages in the order they were made; leaves come first among
+// equals. Returns false, with `lengths` untouched, if a code would be longer than `limit`.
 bool huffman_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
-  std::array<uint64_t, kTokens> weight;       // of packages
-  std::array<uint16_t, 2 * kTokens> parent;   // of leaves 0..n-1, then of packages, as package numbers
+  std::array<uint64_t, kTokens> weight;      // of packages
+  std::array<uint16_t, 2 * kTokens> parent;  // of leaves 0..n-1, then of packages, as package numbers
   const size_t n = leaves.count;
   size_t leaf = 0, package = 0;
   for (size_t made = 0; made + 1 < n; ++made) {
@@ -66,8 +66,8 @@ bool huffman_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
   return true;
 }
 
-// Package-merge (Larmore and Hirschberg, 1990). List 0 is the leaves; list d is the leaves merged with pairs of list d - 1.
-// is_leaf[d][i] says which of both item i is; leaves come first among equals.
+// Package-merge (Larmore and Hirschberg, 1990). List 0 is the leaves; list d is the leaves merged with pairs of list d
+// - 1. is_leaf[d][i] says which of both item i is; leaves come first among equals.
 void package_merge_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
   static constexpr size_t kMaxItems = 2 * kTokens;
   const size_t count = leaves.count;
@@ -110,8 +110,9 @@ CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit) {
   CodeLengths lengths{};
   if (leaves.count == 1) lengths[leaves.items[0].token] = 1;
   if (leaves.count < 2) return lengths;
-  std::sort(leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count),
-            [](const Leaf& a, const Leaf& b) { return a.weight != b.weight ? a.weight < b.weight : a.token < b.token; });
+  std::sort(
+      leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count),
+      [](const Leaf& a, const Leaf& b) { return a.weight != b.weight ? a.weight < b.weight : a.token < b.token; });
   if (!huffman_lengths(leaves, limit, lengths)) package_merge_lengths(leaves, limit, lengths);
   return lengths;
 }
@@ -135,7 +136,8 @@ CodeTree build_code_tree(const CodeLengths& lengths) {
   for (const uint8_t length : lengths) ++first_rank[length + 1];
   const size_t used = kTokens - first_rank[1];
   first_rank[1] = 0;
-  for (size_t length = 1; length <= kMaxCodeLength; ++length) first_rank[length + 1] = static_cast<uint16_t>(first_rank[length + 1] + first_rank[length]);
+  for (size_t length = 1; length <= kMaxCodeLength; ++length)
+    first_rank[length + 1] = static_cast<uint16_t>(first_rank[length + 1] + first_rank[length]);
   if (used == 0) return tree;
   RankedCode ranked;
   for (size_t token = 0; token < kTokens; ++token) {

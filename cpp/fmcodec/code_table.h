@@ -12,7 +12,7 @@ namespace fmc {
 inline constexpr size_t kTokens = 256;
 inline constexpr int kMaxCodeLength = 15;
 
-using CodeLengths = std::array<uint8_t, kTokens>;     // by token; 0: not used
+using CodeLengths = std::array<uint8_t, kTokens>;      // by token; 0: not used
 using TokenHistogram = std::array<uint64_t, kTokens>;  // counts by token
 
 // Optimal lengths of at most `limit` (8..15) bits for the tokens that occur; all 0 if none does.
@@ -32,7 +32,7 @@ struct CodeNode {
 };
 
 struct CodeTree {
-  std::vector<CodeNode> nodes;                // empty: no token is used
+  std::vector<CodeNode> nodes;                 // empty: no token is used
   std::array<uint8_t, kTokens> rank_of_token;  // unused tokens: 0
   std::array<uint8_t, kTokens> token_of_rank;  // beyond the last rank: 0
 };

@@ -40,8 +40,9 @@ uint32_t crc_by_tables(uint32_t crc, const uint8_t* at, size_t count) {
 }
 
 #if defined(__x86_64__)
-// The instruction takes three cycles but can start every cycle, so three stripes are summed side by side. CRCs are linear:
-// the CRC of two pieces is that of the first moved over the length of the second, exclusive-or that of the second.
+// The instruction takes three cycles but can start every cycle, so three stripes are summed side by side. CRCs are
+// linear: the CRC of two pieces is that of the first moved over the length of the second, exclusive-or that of the
+// second.
 constexpr size_t kStripeBytes = 1024;
 
 // kMove[k][b]: CRC register with byte k equal to b, moved over kStripeBytes zero bytes.
@@ -61,7 +62,9 @@ __attribute__((target("sse4.2"))) uint32_t crc_by_instruction(uint32_t crc, cons
   uint64_t wide = crc;
   if (count >= 3 * kStripeBytes) {
     const auto& table = move_tables();
-    const auto move = [&](uint64_t c) { return table[0][c & 255] ^ table[1][c >> 8 & 255] ^ table[2][c >> 16 & 255] ^ table[3][c >> 24 & 255]; };
+    const auto move = [&](uint64_t c) {
+      return table[0][c & 255] ^ table[1][c >> 8 & 255] ^ table[2][c >> 16 & 255] ^ table[3][c >> 24 & 255];
+    };
     for (; count >= 3 * kStripeBytes; at += 3 * kStripeBytes, count -= 3 * kStripeBytes) {
       uint64_t second = 0, third = 0;
       for (size_t i = 0; i < kStripeBytes; i += 8) {

@@ -21,7 +21,8 @@ std::vector<uint64_t> blocks_in(const Tiling& tiling, const Region& region) {
   for (uint64_t image = region.image; image < region.image + region.extent.images; ++image) {
     for (uint64_t block = image * per_image; block < (image + 1) * per_image; ++block) {
       const Tile tile = tiling.tile(block);
-      if (overlaps(tile.row, tile.rows, region.row, region.extent.rows) && overlaps(tile.column, tile.columns, region.column, region.extent.columns)) {
+      if (overlaps(tile.row, tile.rows, region.row, region.extent.rows) &&
+          overlaps(tile.column, tile.columns, region.column, region.extent.columns)) {
         blocks.push_back(block);
       }
     }
@@ -30,8 +31,9 @@ std::vector<uint64_t> blocks_in(const Tiling& tiling, const Region& region) {
 }
 
 bool contains(const Region& region, const Tile& tile, uint64_t channels) {
-  return region.extent.channels == channels && tile.row >= region.row && tile.row + tile.rows <= region.row + region.extent.rows &&
-         tile.column >= region.column && tile.column + tile.columns <= region.column + region.extent.columns;
+  return region.extent.channels == channels && tile.row >= region.row &&
+         tile.row + tile.rows <= region.row + region.extent.rows && tile.column >= region.column &&
+         tile.column + tile.columns <= region.column + region.extent.columns;
 }
 
 }  // namespace
@@ -42,7 +44,8 @@ void decode(Bytes bytes, const Frame& frame, const Region& region, const Mutable
   const KernelTable& kernel_table = kernels();
   const std::vector<uint64_t> blocks = blocks_in(frame.tiling, region);
   for_each_index(blocks.size(), threads, [&] {
-    return [&, decoder = BlockDecoder(kernel_table, bytes, frame, plan), scratch = Buffer<uint8_t>()](size_t i) mutable {
+    return [&, decoder = BlockDecoder(kernel_table, bytes, frame, plan),
+            scratch = Buffer<uint8_t>()](size_t i) mutable {
       const Tile tile = frame.tiling.tile(blocks[i]);
       if (contains(region, tile, plan.channels()) && is_planar(out, tile)) {
         void* const origin = out.at(tile.image - region.image, 0, tile.row - region.row, tile.column - region.column);

@@ -9,8 +9,8 @@
 
 namespace fmc {
 
-// Decodes the part of the tensor in `region` to `out`, whose shape is that of the region. Reads only the blocks that overlap
-// it. Throws Error; what was written to `out` by then is unspecified.
+// Decodes the part of the tensor in `region` to `out`, whose shape is that of the region. Reads only the blocks that
+// overlap it. Throws Error; what was written to `out` by then is unspecified.
 void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out, size_t threads);
 
 }  // namespace fmc

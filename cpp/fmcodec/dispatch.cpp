@@ -22,7 +22,8 @@ const KernelTable* find(const std::string& name, const char* origin) {
     if (name == table.isa) return &table;
     valid += (valid.empty() ? "" : ", ") + std::string(table.isa);
   }
-  throw Error(ErrorCode::kArgument, std::string(origin) + " '" + name + "' is not available here; valid names are " + valid);
+  throw Error(ErrorCode::kArgument,
+              std::string(origin) + " '" + name + "' is not available here; valid names are " + valid);
 }
 
 std::atomic<const KernelTable*> forced{nullptr};

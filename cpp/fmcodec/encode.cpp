@@ -38,7 +38,9 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
 
   std::vector<EncodedGroup> groups(tiling.group_count());
   for_each_index(groups.size(), options.threads, [&] {
-    return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable { groups[g] = encoder.encode(g); };
+    return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable {
+      groups[g] = encoder.encode(g);
+    };
   });
 
   EncodedFrame frame;
@@ -50,7 +52,8 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
     payload_size += group.bytes.size();
     frame.pieces.push_back(std::move(group.bytes));
   }
-  frame.pieces[0] = write_frame_head({tensor.dtype, options.layout, options.rank, !options.embeds_spec, tiling}, spec, parts, payload_size);
+  frame.pieces[0] = write_frame_head({tensor.dtype, options.layout, options.rank, !options.embeds_spec, tiling}, spec,
+                                     parts, payload_size);
   return frame;
 }
 

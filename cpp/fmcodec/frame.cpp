@@ -30,13 +30,16 @@ bool has_valid_size(const TensorShape& shape) {
 
 Tiling parse_tiling(Bytes bytes) {
   Tiling tiling;
-  tiling.shape = {load_le<uint32_t>(&bytes[12]), load_le<uint32_t>(&bytes[16]), load_le<uint32_t>(&bytes[20]), load_le<uint32_t>(&bytes[24])};
+  tiling.shape = {load_le<uint32_t>(&bytes[12]), load_le<uint32_t>(&bytes[16]), load_le<uint32_t>(&bytes[20]),
+                  load_le<uint32_t>(&bytes[24])};
   tiling.blocks_per_group = load_le<uint16_t>(&bytes[10]);
   tiling.tile_rows = load_le<uint32_t>(&bytes[28]);
   tiling.tile_columns = load_le<uint32_t>(&bytes[32]);
   check(tiling.blocks_per_group >= 1, ErrorCode::kCorrupt, "blocks_per_group is 0", 10);
   check(has_valid_size(tiling.shape), ErrorCode::kCorrupt, "the shape is too large", 12);
-  const auto is_extent = [](uint32_t tile, uint64_t extent) { return tile >= 1 && tile <= std::max<uint64_t>(extent, 1); };
+  const auto is_extent = [](uint32_t tile, uint64_t extent) {
+    return tile >= 1 && tile <= std::max<uint64_t>(extent, 1);
+  };
   check(is_extent(tiling.tile_rows, tiling.shape.rows), ErrorCode::kCorrupt, "tile_height is out of range", 28);
   check(is_extent(tiling.tile_columns, tiling.shape.columns), ErrorCode::kCorrupt, "tile_width is out of range", 32);
   return tiling;
@@ -49,11 +52,13 @@ Spec resolve_spec(const Frame& frame, Bytes section, const Spec* external) {
     validate_spec(spec, frame.dtype, channels, ErrorCode::kCorrupt);
     return spec;
   }
-  check(section.size() == kExternalSpecBytes, ErrorCode::kCorrupt, "external spec section must be 8 bytes", kHeaderBytes);
-  check(external != nullptr, ErrorCode::kSpecMismatch, "the frame refers to an external spec: pass spec=", kHeaderBytes);
+  check(section.size() == kExternalSpecBytes, ErrorCode::kCorrupt, "external spec section must be 8 bytes",
+        kHeaderBytes);
+  check(external != nullptr, ErrorCode::kSpecMismatch,
+        "the frame refers to an external spec: pass spec=", kHeaderBytes);
   const std::vector<uint8_t> expected = write_spec_section(*external);
-  check(load_le<uint32_t>(&section[0]) == expected.size() && load_le<uint32_t>(&section[4]) == crc32c(expected), ErrorCode::kSpecMismatch,
-        "the frame was written with another spec than the one given", kHeaderBytes);
+  check(load_le<uint32_t>(&section[0]) == expected.size() && load_le<uint32_t>(&section[4]) == crc32c(expected),
+        ErrorCode::kSpecMismatch, "the frame was written with another spec than the one given", kHeaderBytes);
   validate_spec(*external, frame.dtype, channels, ErrorCode::kSpecMismatch);
   return *external;
 }
@@ -77,13 +82,15 @@ Tiling choose_tiling(const Spec& spec, const TensorShape& shape) {
     tiling.tile_columns = static_cast<uint32_t>(std::min<uint64_t>(spec.block_columns, columns));
     return tiling;
   }
-  const uint64_t positions = std::max(kTargetBlockPositions, kTargetBlockValues / std::max<uint64_t>(shape.channels, 1));
+  const uint64_t positions =
+      std::max(kTargetBlockPositions, kTargetBlockValues / std::max<uint64_t>(shape.channels, 1));
   tiling.tile_columns = static_cast<uint32_t>(std::min(columns, positions));
   if (columns <= positions) tiling.tile_rows = static_cast<uint32_t>(std::min(rows, positions / columns));
   return tiling;
 }
 
-std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spec, const std::vector<Part>& parts, uint64_t payload_size_bytes) {
+std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spec, const std::vector<Part>& parts,
+                                      uint64_t payload_size_bytes) {
   std::vector<uint8_t> section = write_spec_section(spec);
   if (header.has_external_spec) {
     std::vector<uint8_t> reference;
@@ -96,12 +103,14 @@ std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spe
   out.reserve(kHeaderBytes + section.size() + parts.size() * kIndexEntryBytes + kCheckBytes);
   out.insert(out.end(), std::begin(kMagic), std::end(kMagic));
   append_le<uint16_t>(out, kStreamVersion);
-  out.push_back(static_cast<uint8_t>((header.layout == Layout::kNhwc ? kIsNhwc : 0) | (header.has_external_spec ? kIsSpecExternal : 0)));
+  out.push_back(static_cast<uint8_t>((header.layout == Layout::kNhwc ? kIsNhwc : 0) |
+                                     (header.has_external_spec ? kIsSpecExternal : 0)));
   out.push_back(static_cast<uint8_t>(header.dtype));
   out.push_back(static_cast<uint8_t>(header.rank));
   out.push_back(0);
   append_le<uint16_t>(out, header.tiling.blocks_per_group);
-  for (const uint64_t extent : {shape.images, shape.channels, shape.rows, shape.columns}) append_le<uint32_t>(out, static_cast<uint32_t>(extent));
+  for (const uint64_t extent : {shape.images, shape.channels, shape.rows, shape.columns})
+    append_le<uint32_t>(out, static_cast<uint32_t>(extent));
   append_le<uint32_t>(out, header.tiling.tile_rows);
   append_le<uint32_t>(out, header.tiling.tile_columns);
   append_le<uint32_t>(out, static_cast<uint32_t>(section.size()));
@@ -119,10 +128,13 @@ std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spe
 Frame parse_frame(Bytes bytes, const Spec* external_spec) {
   // The magic and the version come first, so that a foreign or newer file is called what it is even if it is short.
   check(bytes.size() >= 6, ErrorCode::kTruncated, "the frame ends inside its header", bytes.size());
-  check(std::equal(std::begin(kMagic), std::end(kMagic), bytes.begin()), ErrorCode::kCorrupt, "this is not an fmcodec frame", 0);
+  check(std::equal(std::begin(kMagic), std::end(kMagic), bytes.begin()), ErrorCode::kCorrupt,
+        "this is not an fmcodec frame", 0);
   const uint16_t version = load_le<uint16_t>(&bytes[4]);
   check(version == kStreamVersion, ErrorCode::kVersion,
-        "stream version " + std::to_string(version) + " is not supported, this build reads version " + std::to_string(kStreamVersion), 4);
+        "stream version " + std::to_string(version) + " is not supported, this build reads version " +
+            std::to_string(kStreamVersion),
+        4);
   check(bytes.size() >= kHeaderBytes, ErrorCode::kTruncated, "the frame ends inside its header", bytes.size());
 
   Frame frame{};
@@ -145,20 +157,24 @@ Frame parse_frame(Bytes bytes, const Spec* external_spec) {
   const uint64_t head_size = kHeaderBytes + frame.spec_size_bytes + frame.index_size_bytes + kCheckBytes;
   check(bytes.size() >= head_size, ErrorCode::kTruncated, "the frame ends inside its spec or index", bytes.size());
   const size_t check_at = static_cast<size_t>(head_size - kCheckBytes);
-  check(load_le<uint32_t>(&bytes[check_at]) == crc32c(bytes.first(check_at)), ErrorCode::kChecksum, "the CRC-32C of the header does not match", check_at);
+  check(load_le<uint32_t>(&bytes[check_at]) == crc32c(bytes.first(check_at)), ErrorCode::kChecksum,
+        "the CRC-32C of the header does not match", check_at);
 
   frame.spec = resolve_spec(frame, bytes.subspan(kHeaderBytes, frame.spec_size_bytes), external_spec);
   const uint64_t sections = frame.spec.tables ? 0 : frame.tiling.group_count();
   const uint64_t blocks = frame.tiling.block_count();
   check(index_count == sections + blocks, ErrorCode::kCorrupt, "index_count does not match the shape", 40);
-  check(bytes.size() - head_size >= payload_size, ErrorCode::kTruncated, "the frame ends inside its payload", bytes.size());
-  check(bytes.size() - head_size == payload_size, ErrorCode::kCorrupt, "bytes are left over after the payload", static_cast<size_t>(head_size + payload_size));
+  check(bytes.size() - head_size >= payload_size, ErrorCode::kTruncated, "the frame ends inside its payload",
+        bytes.size());
+  check(bytes.size() - head_size == payload_size, ErrorCode::kCorrupt, "bytes are left over after the payload",
+        static_cast<size_t>(head_size + payload_size));
 
   size_t entry_at = kHeaderBytes + frame.spec_size_bytes;
   uint64_t offset = head_size;
   const auto next_part = [&] {
     const Part part{offset, load_le<uint32_t>(&bytes[entry_at]), load_le<uint32_t>(&bytes[entry_at + 4])};
-    check(part.size_bytes <= bytes.size() - offset, ErrorCode::kCorrupt, "the index does not match the payload size", entry_at);
+    check(part.size_bytes <= bytes.size() - offset, ErrorCode::kCorrupt, "the index does not match the payload size",
+          entry_at);
     offset += part.size_bytes;
     entry_at += kIndexEntryBytes;
     return part;

@@ -70,7 +70,8 @@ struct FrameHeader {
 };
 
 // Header, spec section, index and check, ready to stand before the payload. `parts` are in payload order.
-std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spec, const std::vector<Part>& parts, uint64_t payload_size_bytes);
+std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spec, const std::vector<Part>& parts,
+                                      uint64_t payload_size_bytes);
 
 // Checks everything but the payload. `external_spec` may be null. Throws Error.
 Frame parse_frame(Bytes bytes, const Spec* external_spec);

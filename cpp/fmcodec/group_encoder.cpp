@@ -49,7 +49,8 @@ void merge(const SymbolRange& from, SymbolRange& into) {
 
 }  // namespace
 
-GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor, const Tiling& tiling)
+GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor,
+                           const Tiling& tiling)
     : kernels_(kernels),
       spec_(spec),
       plan_(plan),
@@ -84,7 +85,8 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
 
 void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
   const Bytes bytes = Bytes(group.bytes).subspan(begin);
-  if (bytes.size() > UINT32_MAX) throw Error(ErrorCode::kArgument, "a block is above 4 GiB: choose a smaller block_shape");
+  if (bytes.size() > UINT32_MAX)
+    throw Error(ErrorCode::kArgument, "a block is above 4 GiB: choose a smaller block_shape");
   group.parts.push_back({begin, static_cast<uint32_t>(bytes.size()), bytes.empty() ? 0 : crc32c(bytes)});
 }
 
@@ -116,8 +118,8 @@ bool GroupEncoder::transform_blocks_to(bool is_wide) {
   for (Block& block : blocks_) {
     std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
     const auto planes = gather(tensor_, block.tile, planes_);
-    is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol, is_wide ? symbols + block.first_symbol : nullptr,
-                                    block_ranges.data());
+    is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol,
+                                    is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
     block.range = {};
     for (size_t band = 0; band < block_ranges.size(); ++band) {
       merge(block_ranges[band], ranges_[band]);
@@ -126,7 +128,8 @@ bool GroupEncoder::transform_blocks_to(bool is_wide) {
     if (!is_wide && shift_for(block.range.minimum, block.range.maximum, token_minimum_) > 0) return false;
   }
   if (!is_finite && !spec_.clamps_nonfinite) {
-    throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity; nonfinite='clamp' codes NaN as 0 and clamps infinities");
+    throw Error(ErrorCode::kNonFinite,
+                "the array holds NaN or infinity; nonfinite='clamp' codes NaN as 0 and clamps infinities");
   }
   return true;
 }
@@ -138,7 +141,8 @@ Tables GroupEncoder::choose_tables() {
   const BucketClasses chosen = choose_classes(buckets, plan_.kept_bands());
   Tables tables;
   tables.band_class.resize(ranges_.size());
-  for (size_t band = 0; band < ranges_.size(); ++band) tables.band_class[band] = chosen.class_of_bucket[bucket_of_band[band]];
+  for (size_t band = 0; band < ranges_.size(); ++band)
+    tables.band_class[band] = chosen.class_of_bucket[bucket_of_band[band]];
   order_bands(tables.band_class, chosen.count);
   std::vector<TokenStatistics> classes(chosen.count);
   for (size_t b = 0; b < kBuckets; ++b) {
@@ -149,7 +153,8 @@ Tables GroupEncoder::choose_tables() {
     TokenHistogram masks;
     const bool has_masks = may_be_masked(classes[k]);
     if (has_masks) masks = mask_histogram(k);
-    tables.classes.push_back(choose_mode(classes[k], has_masks ? &masks : nullptr, spec_.max_code_length, token_minimum_));
+    tables.classes.push_back(
+        choose_mode(classes[k], has_masks ? &masks : nullptr, spec_.max_code_length, token_minimum_));
   }
   return tables;
 }
@@ -209,7 +214,8 @@ void GroupEncoder::order_bands(const std::vector<uint8_t>& band_class, size_t cl
   for (size_t k = 0; k < class_count; ++k) class_begin_[k + 1] += class_begin_[k];
   std::vector<size_t> next(class_begin_.begin(), class_begin_.end() - 1);
   band_order_.resize(band_class.size());
-  for (size_t band = 0; band < band_class.size(); ++band) band_order_[next[band_class[band]]++] = static_cast<uint32_t>(band);
+  for (size_t band = 0; band < band_class.size(); ++band)
+    band_order_[next[band_class[band]]++] = static_cast<uint32_t>(band);
 }
 
 const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, int shift) {
@@ -242,9 +248,12 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
   if (is_wide_) {
     SymbolRange range;
     for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i) {
-      kernels_.measure_symbols(symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions(), block.tile.positions(), &range);
+      kernels_.measure_symbols(symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions(),
+                               block.tile.positions(), &range);
     }
-    if (class_begin_[class_index] < class_begin_[class_index + 1] && shift_for(range.minimum, range.maximum, token_minimum_) > table.shift) return false;
+    if (class_begin_[class_index] < class_begin_[class_index + 1] &&
+        shift_for(range.minimum, range.maximum, token_minimum_) > table.shift)
+      return false;
   }
   const size_t count = (class_begin_[class_index + 1] - class_begin_[class_index]) * block.tile.positions();
   const uint8_t* const stream = stream_.get();
@@ -320,7 +329,8 @@ void GroupEncoder::write_raw(const Block& block, std::vector<uint8_t>& out) {
   append_le<uint32_t>(out, static_cast<uint32_t>(block.range.minimum));
   out.push_back(static_cast<uint8_t>(width));
   BitCursor cursor{bits_.reserve(4 * count + 256 + kSlackBytes), 0};
-  for (int plane = width; plane-- > 0;) kernels_.write_symbol_plane(symbols, count, static_cast<uint32_t>(plane), &cursor);
+  for (int plane = width; plane-- > 0;)
+    kernels_.write_symbol_plane(symbols, count, static_cast<uint32_t>(plane), &cursor);
   out.insert(out.end(), cursor.bytes, cursor.bytes + (cursor.position_bits + 7) / 8);
 }
 

@@ -22,7 +22,8 @@ struct EncodedGroup {
 
 class GroupEncoder {
  public:
-  GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor, const Tiling& tiling);
+  GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor,
+               const Tiling& tiling);
 
   EncodedGroup encode(uint64_t group);
 
@@ -58,11 +59,11 @@ class GroupEncoder {
   const int32_t token_minimum_;
   BlockTransform transform_;
 
-  bool is_wide_ = false;                // symbols_ is in use, else tokens_
+  bool is_wide_ = false;  // symbols_ is in use, else tokens_
   std::vector<Block> blocks_;
-  std::vector<SymbolRange> ranges_;     // by kept band, over the group
-  std::vector<uint32_t> band_order_;    // kept bands, by class
-  std::vector<size_t> class_begin_;     // into band_order_
+  std::vector<SymbolRange> ranges_;                 // by kept band, over the group
+  std::vector<uint32_t> band_order_;                // kept bands, by class
+  std::vector<size_t> class_begin_;                 // into band_order_
   std::vector<CodeTree> value_trees_, mask_trees_;  // by class
 
   Buffer<uint8_t> planes_, tokens_, stream_, ranks_, mask_, tree_scratch_, bits_;

@@ -12,8 +12,10 @@
 
 namespace fmc {
 
-// Calls work(index) for 0..count-1, each once, from up to `threads` threads. make_work() is called once per thread and gives
-// the thread its own `work`. The first exception is rethrown here after all threads have stopped.
+inline constexpr size_t kMaxThreads = 256;  // whatever the caller asks for
+
+// Calls work(index) for 0..count-1, each once, from up to `threads` threads. make_work() is called once per thread and
+// gives the thread its own `work`. The first exception is rethrown here after all threads have stopped.
 template <class MakeWork>
 void for_each_index(size_t count, size_t threads, const MakeWork& make_work) {
   std::atomic<size_t> next{0};
@@ -31,7 +33,7 @@ void for_each_index(size_t count, size_t threads, const MakeWork& make_work) {
   };
   {
     std::vector<std::jthread> helpers;
-    for (size_t t = 1; t < std::min(threads, count); ++t) helpers.emplace_back(run);
+    for (size_t t = 1; t < std::min({threads, count, kMaxThreads}); ++t) helpers.emplace_back(run);
     run();
   }
   if (first_error) std::rethrow_exception(first_error);

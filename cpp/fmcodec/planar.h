@@ -21,6 +21,7 @@ bool is_planar(const BasicTensorView<Value>& tensor, const Tile& tile) {
 PlanarBlock<const void> gather(const TensorView& tensor, const Tile& tile, Buffer<uint8_t>& scratch);
 
 // Copies the part of a planar block that lies in `region` to `out`, whose origin is the origin of the region.
-void scatter(const PlanarBlock<const void>& block, const Tile& tile, const Region& region, const MutableTensorView& out);
+void scatter(const PlanarBlock<const void>& block, const Tile& tile, const Region& region,
+             const MutableTensorView& out);
 
 }  // namespace fmc

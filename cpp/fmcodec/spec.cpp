@@ -32,23 +32,27 @@ int32_t Spec::token_minimum() const {
 }
 
 bool Spec::has_direct_tokens() const {
-  return transform == Transform::kIdentity && bits <= 8 && std::all_of(band_steps.begin(), band_steps.end(), [](auto s) { return s == 1; });
+  return transform == Transform::kIdentity && bits <= 8 &&
+         std::all_of(band_steps.begin(), band_steps.end(), [](auto s) { return s == 1; });
 }
 
 void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode code) {
   const uint32_t size = spec.transform_size;
-  require(std::isfinite(spec.step) && spec.step >= 0x1p-64f && spec.step <= 0x1p64f, code, "step is outside 2^-64 to 2^64");
+  require(std::isfinite(spec.step) && spec.step >= 0x1p-64f && spec.step <= 0x1p64f, code,
+          "step is outside 2^-64 to 2^64");
   require(spec.bits >= 2 && spec.bits <= 16, code, "bits is outside 2 to 16");
   require(size_of(dtype) > 1 || spec.bits <= 8, code, "bits must be at most 8 for int8 and uint8 tensors");
   require(spec.zero_point < (1u << spec.bits), code, "zero_point is above 2^bits - 1");
-  require(spec.transform == Transform::kIdentity ? size == 1 : (size == 4 || size == 8 || size == 16 || size == 32), code,
-          "transform_size does not fit the transform");
+  require(spec.transform == Transform::kIdentity ? size == 1 : (size == 4 || size == 8 || size == 16 || size == 32),
+          code, "transform_size does not fit the transform");
   require(spec.kept_bands >= 1 && spec.kept_bands <= size, code, "kept_bands is outside 1 to transform_size");
-  require(!spec.band_steps.empty() && std::find(spec.band_steps.begin(), spec.band_steps.end(), 0) == spec.band_steps.end(), code,
-          "band_steps must hold at least one step, none of them 0");
+  require(
+      !spec.band_steps.empty() && std::find(spec.band_steps.begin(), spec.band_steps.end(), 0) == spec.band_steps.end(),
+      code, "band_steps must hold at least one step, none of them 0");
   if (!spec.permutation.empty()) {
     require(spec.permutation.size() == channels, code,
-            "permutation has " + std::to_string(spec.permutation.size()) + " entries for " + std::to_string(channels) + " channels");
+            "permutation has " + std::to_string(spec.permutation.size()) + " entries for " + std::to_string(channels) +
+                " channels");
     std::vector<bool> is_seen(channels);
     for (const uint16_t channel : spec.permutation) {
       require(channel < channels && !is_seen[channel], code, "permutation must hold each channel once");
@@ -58,7 +62,8 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
   if (spec.tables) {
     const uint64_t kept = BandPlan(spec, channels).kept_bands();
     require(spec.tables->band_class.size() == kept, code,
-            "static tables are for " + std::to_string(spec.tables->band_class.size()) + " bands, the tensor has " + std::to_string(kept));
+            "static tables are for " + std::to_string(spec.tables->band_class.size()) + " bands, the tensor has " +
+                std::to_string(kept));
   }
 }
 
@@ -71,7 +76,8 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
   out.push_back(static_cast<uint8_t>(spec.transform_size));
   out.push_back(static_cast<uint8_t>(spec.kept_bands));
   out.push_back(kCoderWaveletHuffman);
-  out.push_back(static_cast<uint8_t>((spec.permutation.empty() ? 0 : kHasPermutation) | (spec.tables ? kHasTables : 0)));
+  out.push_back(
+      static_cast<uint8_t>((spec.permutation.empty() ? 0 : kHasPermutation) | (spec.tables ? kHasTables : 0)));
   append_le<uint32_t>(out, static_cast<uint32_t>(spec.band_steps.size()));
   for (const uint16_t step : spec.band_steps) append_le<uint16_t>(out, step);
   if (!spec.permutation.empty()) {
@@ -87,7 +93,9 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
 }
 
 Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
-  const auto check = [&](bool holds, const char* message, size_t at) { require(holds, ErrorCode::kCorrupt, message, base_offset + static_cast<int64_t>(at)); };
+  const auto check = [&](bool holds, const char* message, size_t at) {
+    require(holds, ErrorCode::kCorrupt, message, base_offset + static_cast<int64_t>(at));
+  };
   check(section.size() >= kFixedSectionBytes, "spec section is too short", 0);
   Spec spec;
   spec.step = float_of_bits(load_le<uint32_t>(&section[0]));
@@ -98,7 +106,8 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
   spec.transform_size = section[8];
   spec.kept_bands = section[9];
   check(spec.bits >= 2 && spec.bits <= 16 && spec.zero_point < (1u << spec.bits), "bits or zero_point out of range", 4);
-  check(spec.transform_size >= 1 && spec.kept_bands >= 1 && spec.kept_bands <= spec.transform_size, "kept_bands out of range", 8);
+  check(spec.transform_size >= 1 && spec.kept_bands >= 1 && spec.kept_bands <= spec.transform_size,
+        "kept_bands out of range", 8);
   check(section[10] == kCoderWaveletHuffman, "unknown coder", 10);
   const uint8_t flags = section[11];
   check((flags & ~(kHasPermutation | kHasTables)) == 0, "reserved spec flags are set", 11);

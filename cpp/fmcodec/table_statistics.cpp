@@ -28,7 +28,8 @@ void TableStatistics::set_channels(uint64_t channels) {
     bands_.resize(BandPlan(spec_, channels).kept_bands());
   }
   if (channels != channels_) {
-    throw Error(ErrorCode::kArgument, "statistics of " + std::to_string(channels_) + " channels cannot take " + std::to_string(channels));
+    throw Error(ErrorCode::kArgument,
+                "statistics of " + std::to_string(channels_) + " channels cannot take " + std::to_string(channels));
   }
 }
 
@@ -85,7 +86,8 @@ void TableStatistics::raise_shift(Band& band, int shift) const {
 }
 
 void TableStatistics::merge(const TableStatistics& other) {
-  if (write_spec_section(spec_) != write_spec_section(other.spec_)) throw Error(ErrorCode::kArgument, "statistics of different specs cannot be merged");
+  if (write_spec_section(spec_) != write_spec_section(other.spec_))
+    throw Error(ErrorCode::kArgument, "statistics of different specs cannot be merged");
   if (other.channels_ == 0) return;
   set_channels(other.channels_);
   for (size_t b = 0; b < bands_.size(); ++b) {
@@ -105,10 +107,12 @@ void TableStatistics::merge(const TableStatistics& other) {
 // Gives the symbols in and a quarter beyond the range a small count, so that they have a code.
 void TableStatistics::extend(TokenStatistics& statistics) const {
   const int32_t minimum = spec_.token_minimum();
-  const int32_t low = std::min(statistics.minimum, 0) >> statistics.shift, high = std::max(statistics.maximum, 0) >> statistics.shift;
+  const int32_t low = std::min(statistics.minimum, 0) >> statistics.shift,
+                high = std::max(statistics.maximum, 0) >> statistics.shift;
   const int32_t margin = (high - low) / 4 + 1;
   for (uint64_t& count : statistics.counts) count *= kSeenWeight;
-  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) ++statistics.counts[static_cast<uint8_t>(h)];
+  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h)
+    ++statistics.counts[static_cast<uint8_t>(h)];
 }
 
 Tables TableStatistics::build() const {
@@ -145,7 +149,8 @@ Tables TableStatistics::build() const {
     const bool has_masks = may_be_masked(classes[k]);
     // Both histograms carry the weight, so the number of symbols must as well.
     classes[k].symbols = classes[k].counted();
-    tables.classes.push_back(choose_mode(classes[k], has_masks ? &masks[k] : nullptr, spec_.max_code_length, spec_.token_minimum()));
+    tables.classes.push_back(
+        choose_mode(classes[k], has_masks ? &masks[k] : nullptr, spec_.max_code_length, spec_.token_minimum()));
   }
   return tables;
 }

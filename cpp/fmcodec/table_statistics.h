@@ -18,8 +18,8 @@ class TableStatistics {
   // Throws Error(kArgument) if the number of channels differs from earlier tensors; Error(kNonFinite).
   void update(const TensorView& tensor);
   void merge(const TableStatistics& other);
-  // Tables with a code for every symbol seen and for those a quarter beyond the range seen. Throws Error(kArgument) if no
-  // value was seen.
+  // Tables with a code for every symbol seen and for those a quarter beyond the range seen. Throws Error(kArgument) if
+  // no value was seen.
   Tables build() const;
 
  private:

@@ -97,8 +97,8 @@ uint64_t scaled(uint64_t bits, uint64_t symbols, uint64_t counted) {
   return counted == 0 ? 0 : static_cast<uint64_t>(static_cast<unsigned __int128>(bits) * symbols / counted);
 }
 
-// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `counts` may leave out tokens
-// that do not occur; its first entry is token 0.
+// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `counts` may leave out
+// tokens that do not occur; its first entry is token 0.
 uint64_t class_cost(const std::vector<uint64_t>& counts, uint64_t symbols) {
   const uint64_t counted = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
   const uint64_t log2_counted = counted > 0 ? log2_q16(counted) : 0;
@@ -156,7 +156,8 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
     c.shift = static_cast<int>(in.read(4));
     check(c.shift <= kMaxShift && (c.shift == 0 || c.mode == ClassMode::kPlain), "shift does not fit the class mode");
     if (c.mode == ClassMode::kMasked) check(read_table(in, c.mask_lengths, true), "mask table is not a valid code");
-    if (c.mode != ClassMode::kZero) check(read_table(in, c.value_lengths, token_minimum == 0), "value table is not a valid code");
+    if (c.mode != ClassMode::kZero)
+      check(read_table(in, c.value_lengths, token_minimum == 0), "value table is not a valid code");
     check(c.mode != ClassMode::kMasked || c.value_lengths[0] == 0, "value table of a masked class has a code for 0");
     tables.classes.push_back(c);
   }
@@ -165,7 +166,8 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
 }
 
 uint64_t class_section_bound(uint64_t kept_bands) {
-  // Two tables of an entry count and 256 lengths of at most 8 bits, mode and shift, for each class; and the class count.
+  // Two tables of an entry count and 256 lengths of at most 8 bits, mode and shift, for each class; and the class
+  // count.
   constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 6;
   return (5 + kMaxClasses * kClassBits + kept_bands * 5 + 7) / 8;
 }
@@ -271,7 +273,8 @@ void smooth(TokenStatistics& statistics) {
   constexpr uint64_t kCountedWeight = 64;
   if (statistics.counted() == statistics.symbols) return;
   for (uint64_t& count : statistics.counts) count *= kCountedWeight;
-  for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h) ++statistics.counts[static_cast<uint8_t>(h)];
+  for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h)
+    ++statistics.counts[static_cast<uint8_t>(h)];
 }
 
 bool may_be_masked(const TokenStatistics& statistics) {
@@ -279,11 +282,13 @@ bool may_be_masked(const TokenStatistics& statistics) {
   return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 8 >= total;
 }
 
-TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length, int32_t token_minimum) {
+TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
+                       int32_t token_minimum) {
   const TokenHistogram& values = statistics.counts;
   TableClass plain;
   plain.shift = statistics.shift;
-  const bool is_zero = plain.shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
+  const bool is_zero =
+      plain.shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
   if (is_zero) return plain;
   plain.mode = ClassMode::kPlain;
   plain.value_lengths = limited_code_lengths(values, max_code_length);
@@ -297,10 +302,11 @@ TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* 
   masked.mask_lengths = limited_code_lengths(*masks, max_code_length);
   const bool is_ascending = token_minimum == 0;
   const uint64_t total = statistics.counted();
-  const uint64_t plain_bits = scaled(coded_bits(values, plain.value_lengths), statistics.symbols, total) + table_bits(plain.value_lengths, is_ascending);
+  const uint64_t plain_bits = scaled(coded_bits(values, plain.value_lengths), statistics.symbols, total) +
+                              table_bits(plain.value_lengths, is_ascending);
   const uint64_t masked_bits = scaled(coded_bits(nonzero, masked.value_lengths), statistics.symbols, total) +
-                               table_bits(masked.value_lengths, is_ascending) + coded_bits(*masks, masked.mask_lengths) +
-                               table_bits(masked.mask_lengths, true);
+                               table_bits(masked.value_lengths, is_ascending) +
+                               coded_bits(*masks, masked.mask_lengths) + table_bits(masked.mask_lengths, true);
   return masked_bits < plain_bits ? masked : plain;
 }
 

@@ -79,6 +79,7 @@ void smooth(TokenStatistics& statistics);
 bool may_be_masked(const TokenStatistics& statistics);
 
 // Section 10, step 6. `masks` is the histogram of mask bytes, or null if may_be_masked is false.
-TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length, int32_t token_minimum);
+TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
+                       int32_t token_minimum);
 
 }  // namespace fmc

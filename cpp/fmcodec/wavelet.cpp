@@ -39,11 +39,10 @@ struct Reader {
     const CodeNode& node = tree.nodes[index];
     if (count == 0) return;
     switch (node.kind) {
-      case CodeNode::Kind::kLeaf:
-        std::memset(ranks, node.first_rank, count);
-        return;
+      case CodeNode::Kind::kLeaf: std::memset(ranks, node.first_rank, count); return;
       case CodeNode::Kind::kPlanes:
-        kernels.read_planes(in->bytes, in->take(static_cast<uint64_t>(node.planes) * count), count, node.planes, node.first_rank, ranks);
+        kernels.read_planes(in->bytes, in->take(static_cast<uint64_t>(node.planes) * count), count, node.planes,
+                            node.first_rank, ranks);
         return;
       case CodeNode::Kind::kSplit: {
         const uint64_t bits = in->take(count);
@@ -53,7 +52,8 @@ struct Reader {
         uint8_t* const right = is_leaf(node.right) ? nullptr : scratch;
         if (left != nullptr) read(index + 1, count - ones, left, scratch);
         if (right != nullptr) read(node.right, ones, right, scratch + ones + kSlackBytes);
-        kernels.merge(in->bytes, bits, count, left, tree.nodes[index + 1].first_rank, right, tree.nodes[node.right].first_rank, ranks);
+        kernels.merge(in->bytes, bits, count, left, tree.nodes[index + 1].first_rank, right,
+                      tree.nodes[node.right].first_rank, ranks);
         return;
       }
     }
@@ -63,12 +63,14 @@ struct Reader {
 
 }  // namespace
 
-void write_ranks(const KernelTable& kernels, const CodeTree& tree, uint8_t* ranks, size_t count, Buffer<uint8_t>& scratch, BitCursor* out) {
+void write_ranks(const KernelTable& kernels, const CodeTree& tree, uint8_t* ranks, size_t count,
+                 Buffer<uint8_t>& scratch, BitCursor* out) {
   if (count > 0) Writer{kernels, tree, out}.write(0, ranks, count, scratch.reserve(scratch_size(count)));
 }
 
 uint64_t BitSource::take(uint64_t count) {
-  if (count > size_bits - position_bits) throw Error(ErrorCode::kCorrupt, "a block ends before its symbols", offset_bytes);
+  if (count > size_bits - position_bits)
+    throw Error(ErrorCode::kCorrupt, "a block ends before its symbols", offset_bytes);
   const uint64_t begin = position_bits;
   position_bits += count;
   return begin;
@@ -79,7 +81,8 @@ bool BitSource::is_finished() const {
   return left < 8 && (left == 0 || bytes[position_bits >> 3] >> (position_bits & 7) == 0);
 }
 
-void read_tokens(const KernelTable& kernels, const CodeTree& tree, size_t count, Buffer<uint8_t>& scratch, BitSource* in, uint8_t* tokens) {
+void read_tokens(const KernelTable& kernels, const CodeTree& tree, size_t count, Buffer<uint8_t>& scratch,
+                 BitSource* in, uint8_t* tokens) {
   if (count == 0) return;
   Reader{kernels, tree, in}.read(0, count, tokens, scratch.reserve(scratch_size(count)));
   kernels.translate(tokens, count, tree.token_of_rank.data(), tokens);

@@ -12,7 +12,8 @@
 namespace fmc {
 
 // Writes `count` ranks (translated tokens). The ranks are overwritten; they need kSlackBytes of room behind them.
-void write_ranks(const KernelTable& kernels, const CodeTree& tree, uint8_t* ranks, size_t count, Buffer<uint8_t>& scratch, BitCursor* out);
+void write_ranks(const KernelTable& kernels, const CodeTree& tree, uint8_t* ranks, size_t count,
+                 Buffer<uint8_t>& scratch, BitCursor* out);
 
 // A bit stream of limited length; kSlackBytes behind its end are readable.
 struct BitSource {
@@ -28,6 +29,7 @@ struct BitSource {
 };
 
 // Reads `count` tokens; `tokens` needs kSlackBytes of room.
-void read_tokens(const KernelTable& kernels, const CodeTree& tree, size_t count, Buffer<uint8_t>& scratch, BitSource* in, uint8_t* tokens);
+void read_tokens(const KernelTable& kernels, const CodeTree& tree, size_t count, Buffer<uint8_t>& scratch,
+                 BitSource* in, uint8_t* tokens);
 
 }  // namespace fmc

@@ -54,9 +54,10 @@ struct Float16 {
     const VU rebias = hn::Set(U32(), (127u - 15u) << 23);
     const VU normal = hn::Add(hn::ShiftLeft<13>(hn::Or(exponent, mantissa)), rebias);
     const VU special = hn::Or(hn::ShiftLeft<13>(mantissa), hn::Set(U32(), 0x7F800000u));
-    // A subnormal is its mantissa in units of 2^-24; going through an integer avoids binary32 subnormals, which a caller
-    // may have switched off.
-    const VF small = hn::Mul(hn::ConvertTo(F32(), hn::BitCast(I32(), mantissa)), hn::Set(F32(), 5.9604644775390625e-08f));
+    // A subnormal is its mantissa in units of 2^-24; going through an integer avoids binary32 subnormals, which a
+    // caller may have switched off.
+    const VF small =
+        hn::Mul(hn::ConvertTo(F32(), hn::BitCast(I32(), mantissa)), hn::Set(F32(), 5.9604644775390625e-08f));
     VU bits = hn::IfThenElse(hn::Eq(exponent, hn::Set(U32(), 0x7C00u)), special, normal);
     bits = hn::IfThenElse(hn::Eq(exponent, hn::Zero(U32())), hn::BitCast(U32(), small), bits);
     return hn::BitCast(F32(), hn::Or(bits, sign));
@@ -68,12 +69,13 @@ struct Float16 {
     const VI signed_magnitude = hn::BitCast(I32(), magnitude);
     // Subnormal results: adding 0.5 puts the unit of binary16 subnormals, 2^-24, at the last place of the sum.
     const VU half = hn::Set(U32(), 0x3F000000u);
-    const VU subnormal = hn::Sub(hn::BitCast(U32(), hn::Add(hn::BitCast(F32(), magnitude), hn::BitCast(F32(), half))), half);
+    const VU subnormal =
+        hn::Sub(hn::BitCast(U32(), hn::Add(hn::BitCast(F32(), magnitude), hn::BitCast(F32(), half))), half);
     const VU odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(U32(), 1u));
     const VU rounded = hn::Add(hn::Add(magnitude, hn::Set(U32(), 0xFFFu - ((127u - 15u) << 23))), odd);
     const VU normal = hn::ShiftRight<13>(rounded);
-    const auto is_small = hn::Lt(signed_magnitude, hn::Set(I32(), 0x38800000));   // below 2^-14
-    const auto is_large = hn::Gt(signed_magnitude, hn::Set(I32(), 0x477FEFFF));   // rounds beyond 65504
+    const auto is_small = hn::Lt(signed_magnitude, hn::Set(I32(), 0x38800000));  // below 2^-14
+    const auto is_large = hn::Gt(signed_magnitude, hn::Set(I32(), 0x477FEFFF));  // rounds beyond 65504
     VU result = hn::IfThenElse(hn::RebindMask(U32(), is_small), subnormal, normal);
     result = hn::IfThenElse(hn::RebindMask(U32(), is_large), hn::Set(U32(), 0x7BFFu), result);
     result = hn::Or(result, hn::ShiftRight<16>(sign));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer DCT-II over channels (docs/format.md, section 4): the exact matrix product, by even and odd halves.
 //
-// The rows of M are symmetric (even k) or antisymmetric (odd k) in n, so half of the products can be shared; the even rows
-// have the same property again. Integer sums do not depend on their order, so the result is that of the full product.
+// The rows of M are symmetric (even k) or antisymmetric (odd k) in n, so half of the products can be shared; the even
+// rows have the same property again. Integer sums do not depend on their order, so the result is that of the full
+// product.
 
 #if defined(FMC_DCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FMC_DCT_INL_H_

@@ -33,28 +33,30 @@ HWY_INLINE auto with_dtype(Dtype dtype, Values* values, const Function& function
   }
 }
 
-HWY_ATTR bool quantize_any_to_levels(Dtype dtype, const void* values, size_t count, const Quantizer& q, int32_t* levels) {
+HWY_ATTR bool quantize_any_to_levels(Dtype dtype, const void* values, size_t count, const Quantizer& q,
+                                     int32_t* levels) {
   return with_dtype(dtype, values, [&](auto traits, auto* typed) HWY_ATTR {
     return quantize_to_levels<decltype(traits)>(typed, count, q, levels);
   });
 }
 
-HWY_ATTR bool quantize_any_to_tokens(Dtype dtype, const void* values, size_t count, const Quantizer& q, uint8_t* tokens) {
+HWY_ATTR bool quantize_any_to_tokens(Dtype dtype, const void* values, size_t count, const Quantizer& q,
+                                     uint8_t* tokens) {
   return with_dtype(dtype, values, [&](auto traits, auto* typed) HWY_ATTR {
     return quantize_to_tokens<decltype(traits)>(typed, count, q, tokens);
   });
 }
 
-HWY_ATTR void dequantize_levels_to_any(Dtype dtype, const int32_t* levels, size_t count, const Quantizer& q, void* values) {
-  with_dtype(dtype, values, [&](auto traits, auto* typed) HWY_ATTR {
-    dequantize_levels<decltype(traits)>(levels, count, q, typed);
-  });
+HWY_ATTR void dequantize_levels_to_any(Dtype dtype, const int32_t* levels, size_t count, const Quantizer& q,
+                                       void* values) {
+  with_dtype(dtype, values,
+             [&](auto traits, auto* typed) HWY_ATTR { dequantize_levels<decltype(traits)>(levels, count, q, typed); });
 }
 
-HWY_ATTR void dequantize_tokens_to_any(Dtype dtype, const uint8_t* tokens, size_t count, const Quantizer& q, void* values) {
-  with_dtype(dtype, values, [&](auto traits, auto* typed) HWY_ATTR {
-    dequantize_tokens<decltype(traits)>(tokens, count, q, typed);
-  });
+HWY_ATTR void dequantize_tokens_to_any(Dtype dtype, const uint8_t* tokens, size_t count, const Quantizer& q,
+                                       void* values) {
+  with_dtype(dtype, values,
+             [&](auto traits, auto* typed) HWY_ATTR { dequantize_tokens<decltype(traits)>(tokens, count, q, typed); });
 }
 
 const KernelTable* kernel_table() {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels: every loop over elements, as a table of functions per instruction set.
 //
-// Contract of all kernels: pointers are valid for the stated counts and need no alignment; nothing is allocated; nothing
-// fails. Arguments were checked above (codec.cpp). The same input gives the same output on every instruction set.
+// Contract of all kernels: pointers are valid for the stated counts and need no alignment; nothing is allocated;
+// nothing fails. Arguments were checked above (codec.cpp). The same input gives the same output on every instruction
+// set.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +49,8 @@ struct KernelTable {
   void (*dequantize_levels)(Dtype dtype, const int32_t* levels, size_t count, const Quantizer& q, void* values);
   void (*dequantize_tokens)(Dtype dtype, const uint8_t* tokens, size_t count, const Quantizer& q, void* values);
 
-  // --- channel transform (section 4), in place on `size` rows of `count` integers, `stride` apart. `matrix` is size x size.
-  // Rows have kSlackBytes of room behind `count`.
+  // --- channel transform (section 4), in place on `size` rows of `count` integers, `stride` apart. `matrix` is size x
+  // size. Rows have kSlackBytes of room behind `count`.
   void (*forward_dct)(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count);
   void (*inverse_dct)(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count);
 
@@ -61,12 +62,13 @@ struct KernelTable {
 
   // --- tokens and low bits (section 6).
   void (*symbols_to_tokens)(const int32_t* symbols, size_t count, int32_t shift, uint8_t* tokens);
-  void (*tokens_to_symbols)(const uint8_t* tokens, size_t count, int32_t token_minimum, int32_t shift, int32_t* symbols);
+  void (*tokens_to_symbols)(const uint8_t* tokens, size_t count, int32_t token_minimum, int32_t shift,
+                            int32_t* symbols);
   void (*translate)(const uint8_t* tokens, size_t count, const uint8_t table[256], uint8_t* translated);
 
   // --- bits (section 7.2). Writers need kSlackBytes behind the last bit; what is there may be overwritten.
-  // Writes one bit per token, 1 if token >= pivot (pivot >= 1), and moves the tokens with 1 to `right` and the others, in place, to the
-  // front of `tokens`. Returns the number of ones. Both outputs have kSlackBytes of room.
+  // Writes one bit per token, 1 if token >= pivot (pivot >= 1), and moves the tokens with 1 to `right` and the others,
+  // in place, to the front of `tokens`. Returns the number of ones. Both outputs have kSlackBytes of room.
   size_t (*split)(uint8_t* tokens, size_t count, uint8_t pivot, BitCursor* bits, uint8_t* right);
   // Like split with pivot 1, but drops the zeros and writes no bits.
   size_t (*compact_nonzero)(const uint8_t* tokens, size_t count, uint8_t* nonzero);
@@ -82,7 +84,8 @@ struct KernelTable {
   void (*merge)(const uint8_t* bits, uint64_t position_bits, size_t count, const uint8_t* left, uint8_t left_fill,
                 const uint8_t* right, uint8_t right_fill, uint8_t* merged);
   // Reads `planes` bit planes, most significant first, and adds base.
-  void (*read_planes)(const uint8_t* bits, uint64_t position_bits, size_t count, uint32_t planes, uint8_t base, uint8_t* tokens);
+  void (*read_planes)(const uint8_t* bits, uint64_t position_bits, size_t count, uint32_t planes, uint8_t base,
+                      uint8_t* tokens);
   // Adds 2^plane to the symbols whose bit is 1.
   void (*add_symbol_plane)(const uint8_t* bits, uint64_t position_bits, size_t count, uint32_t plane, int32_t* symbols);
 };

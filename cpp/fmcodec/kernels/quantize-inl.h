@@ -21,15 +21,16 @@ HWY_BEFORE_NAMESPACE();
 namespace fmc {
 namespace HWY_NAMESPACE {
 
-// Calls step(in, out) for each full vector of `count` elements. The rest is done by a vector that overlaps the last full one,
-// or on padded copies if there is none or if the work is in place and must not be done twice.
+// Calls step(in, out) for each full vector of `count` elements. The rest is done by a vector that overlaps the last
+// full one, or on padded copies if there is none or if the work is in place and must not be done twice.
 template <typename In, typename Out, class Step>
 HWY_INLINE void for_each_vector(const In* in, size_t count, Out* out, const Step& step) {
   const size_t lanes = hn::Lanes(I32());
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) step(in + i, out + i);
   if (i == count) return;
-  if (i > 0 && static_cast<const void*>(in) != static_cast<const void*>(out)) return step(in + count - lanes, out + count - lanes);
+  if (i > 0 && static_cast<const void*>(in) != static_cast<const void*>(out))
+    return step(in + count - lanes, out + count - lanes);
   HWY_ALIGN In last_in[HWY_MAX_BYTES / 4] = {};
   HWY_ALIGN Out last_out[HWY_MAX_BYTES / 4];
   memcpy(last_in, in + i, (count - i) * sizeof(In));
@@ -51,8 +52,8 @@ struct LevelRounder {
 };
 
 HWY_INLINE LevelRounder make_rounder(const Quantizer& q, VU* exponents) {
-  return {hn::Set(F32(), q.inverse_step), hn::Set(F32(), static_cast<float>(q.lo)), hn::Set(F32(), static_cast<float>(q.hi)),
-          exponents};
+  return {hn::Set(F32(), q.inverse_step), hn::Set(F32(), static_cast<float>(q.lo)),
+          hn::Set(F32(), static_cast<float>(q.hi)), exponents};
 }
 
 HWY_INLINE bool all_below_infinity(VU exponents) {
@@ -108,8 +109,8 @@ HWY_ATTR void dequantize_tokens(const uint8_t* tokens, size_t count, const Quant
   });
 }
 
-// s = sign(c) * floor((|c| + rounding) / step). The quotient of integers below 2^21, moved half a unit away from the next
-// integer, is far enough from it that two roundings of binary32 cannot cross.
+// s = sign(c) * floor((|c| + rounding) / step). The quotient of integers below 2^21, moved half a unit away from the
+// next integer, is far enough from it that two roundings of binary32 cannot cross.
 HWY_ATTR void quantize_band(int32_t* coefficients, size_t count, int32_t step, int32_t rounding) {
   const VF offset = hn::Set(F32(), static_cast<float>(rounding) + 0.5f);
   const VF inverse = hn::Set(F32(), 1.0f / static_cast<float>(step));
@@ -219,7 +220,8 @@ HWY_ATTR void symbols_to_tokens(const int32_t* symbols, size_t count, int32_t sh
   });
 }
 
-HWY_ATTR void tokens_to_symbols(const uint8_t* tokens, size_t count, int32_t token_minimum, int32_t shift, int32_t* symbols) {
+HWY_ATTR void tokens_to_symbols(const uint8_t* tokens, size_t count, int32_t token_minimum, int32_t shift,
+                                int32_t* symbols) {
   const VI minimum = hn::Set(I32(), token_minimum);
   for_each_vector(tokens, count, symbols, [&](const uint8_t* in, int32_t* out) HWY_ATTR {
     hn::StoreU(hn::ShiftLeftSame(symbol_of_token(in, minimum), shift), I32(), out);

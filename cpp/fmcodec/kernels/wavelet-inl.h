@@ -2,8 +2,8 @@
 // Node by node bit streams (docs/format.md, section 7.2): 64 tokens are one step.
 //
 // Splitting a node is a comparison and two byte compressions; merging is two byte expansions; a complete subtree is bit
-// planes. AVX-512 VBMI2 has compress and expand for bytes; elsewhere 8 tokens at a time go through a shuffle whose indices
-// are looked up by the 8 bits.
+// planes. AVX-512 VBMI2 has compress and expand for bytes; elsewhere 8 tokens at a time go through a shuffle whose
+// indices are looked up by the 8 bits.
 
 #if defined(FMC_WAVELET_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FMC_WAVELET_INL_H_
@@ -147,8 +147,8 @@ HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros,
 }
 
 template <bool kLeftIsFill, bool kRightIsFill>
-HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right, uint8_t right_fill,
-                           uint8_t* merged) {
+HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
+                           uint8_t right_fill, uint8_t* merged) {
   __m512i v;
   if constexpr (kLeftIsFill) {
     v = _mm512_set1_epi8(static_cast<char>(left_fill));
@@ -179,8 +179,8 @@ HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros,
 }
 
 template <bool kLeftIsFill, bool kRightIsFill>
-HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right, uint8_t right_fill,
-                           uint8_t* merged) {
+HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
+                           uint8_t right_fill, uint8_t* merged) {
   for (size_t i = 0; i < 64; ++i) {
     if (word >> i & 1) {
       merged[i] = kRightIsFill ? right_fill : *right++;
@@ -218,8 +218,8 @@ HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros,
 }
 
 template <bool kLeftIsFill, bool kRightIsFill>
-HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right, uint8_t right_fill,
-                           uint8_t* merged) {
+HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
+                           uint8_t right_fill, uint8_t* merged) {
   for (size_t i = 0; i < 64; i += 8, word >>= 8) {
     const unsigned bits = word & 255;
     auto low = hn::Set(U8x8(), left_fill);
@@ -311,8 +311,8 @@ HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count)
 template <bool kLeftIsFill, bool kRightIsFill>
 HWY_ATTR void merge_sides(const uint8_t* bits, uint64_t position, size_t count, const uint8_t* left, uint8_t left_fill,
                           const uint8_t* right, uint8_t right_fill, uint8_t* merged) {
-  // With `left` at the tail of `merged`, a word is written only after the tokens it overwrites were read: after i tokens the
-  // read position is at least i plus the ones still to come.
+  // With `left` at the tail of `merged`, a word is written only after the tokens it overwrites were read: after i
+  // tokens the read position is at least i plus the ones still to come.
   for (size_t i = 0; i < count; i += 64) {
     merge_word<kLeftIsFill, kRightIsFill>(read_u64(bits, position + i), left, left_fill, right, right_fill, merged + i);
   }
@@ -331,7 +331,8 @@ HWY_ATTR void merge(const uint8_t* bits, uint64_t position, size_t count, const 
   }
 }
 
-HWY_ATTR void read_planes(const uint8_t* bits, uint64_t position, size_t count, uint32_t planes, uint8_t base, uint8_t* tokens) {
+HWY_ATTR void read_planes(const uint8_t* bits, uint64_t position, size_t count, uint32_t planes, uint8_t base,
+                          uint8_t* tokens) {
   const auto base_vector = hn::Set(U8(), base);
   for (size_t i = 0; i < count; i += 64) {
     uint64_t words[8];

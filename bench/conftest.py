@@ -1,0 +1,105 @@
+"""Named feature maps, the instruction set parameter, and a summary with GB/s, bits and ratios at the end of a run."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import fmcodec
+
+# One core: numpy and torch must not use more for the peers, nor leave threads spinning beside a measurement.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+FloatMap = npt.NDArray[np.float32]
+
+# Outputs of EfficientNet-Lite0's ReLU6s (r) and of a linear projection (p), by the name of their batch norm.
+NETWORK_MAPS = {
+    "stem_32x112x112": "_bn0",
+    "expand_96x112x112": "_blocks.1._bn0",
+    "depthwise_96x56x56": "_blocks.1._bn1",
+    "project_24x56x56": "_blocks.2._bn2",
+    "expand_240x28x28": "_blocks.5._bn0",
+    "depthwise_480x14x14": "_blocks.8._bn1",
+    "expand_1152x7x7": "_blocks.15._bn0",
+    "head_1280x7x7": "_bn1",
+}
+SYNTHETIC_MAPS = ("sparse_256x56x56", "laplace_64x56x56", "uniform_64x56x56")
+
+
+@cache
+def _network_maps() -> dict[str, FloatMap]:
+    """Maps of one photograph; batch norms before a ReLU6 are taken after it."""
+    import torch
+
+    from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS, load_network, photograph_views, preprocess
+
+    torch.set_num_threads(1)
+    model = load_network()
+    maps: dict[str, FloatMap] = {}
+    for name, layer in NETWORK_MAPS.items():
+
+        def keep(_module: object, _inputs: object, output: torch.Tensor, name: str = name) -> None:
+            activated = output if name.startswith("project") else output.clamp(0, 6)
+            maps[name] = np.ascontiguousarray(activated[0].numpy())
+
+        model.get_submodule(layer).register_forward_hook(keep)
+    with torch.no_grad():
+        model(preprocess(photograph_views(REPORT_PHOTOGRAPHS, 1, seed=0)))
+    return maps
+
+
+@cache
+def _synthetic_map(name: str) -> FloatMap:
+    rng = np.random.default_rng(0)
+    kind, shape_text = name.split("_")
+    shape = tuple(int(extent) for extent in shape_text.split("x"))
+    if kind == "sparse":
+        scale = np.exp(rng.standard_normal((shape[0], 1, 1)))
+        return np.maximum(scale * rng.standard_normal(shape) - scale, 0).astype(np.float32)
+    if kind == "laplace":
+        return rng.laplace(size=shape).astype(np.float32)
+    return rng.uniform(-1, 1, shape).astype(np.float32)
+
+
+@pytest.fixture(params=[*NETWORK_MAPS, *SYNTHETIC_MAPS])
+def map_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def feature_map(map_name: str) -> FloatMap:
+    return _network_maps()[map_name] if map_name in NETWORK_MAPS else _synthetic_map(map_name)
+
+
+@pytest.fixture(params=fmcodec.available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    fmcodec.force_isa(request.param)
+    yield str(request.param)
+    fmcodec.force_isa(None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Median GB/s of the uncompressed side, bits per value, and time relative to fmcodec's best instruction set."""
+    session = getattr(config, "_benchmarksession", None)
+    groups: dict[str, list[tuple[str, float, dict[str, float]]]] = defaultdict(list)
+    for benchmark in session.benchmarks if session else []:
+        if benchmark.stats.data and benchmark.extra_info:
+            groups[benchmark.group].append((benchmark.extra_info["codec"], benchmark.stats.median, benchmark.extra_info))
+    if not groups:
+        return
+    terminalreporter.section("GB/s (median), bits per value, time relative to the first row")
+    for group, rows in groups.items():
+        terminalreporter.write_line(group)
+        first = rows[0][1]
+        for codec, median, info in rows:
+            bits = f"{info['bits']:7.3f} bits" if "bits" in info else " " * 12
+            speed = info["bytes"] / median / 1e9
+            terminalreporter.write_line(f"    {codec:28s} {speed:8.2f} GB/s {bits} {median / first:8.2f} x")
