@@ -46,7 +46,12 @@ def _fmcodec(x: FloatMap, transform: str, isa: str) -> Pipeline:
     else:
         # A fine step before the transform, the step proper after it.
         spec = fmcodec.CodecSpec(
-            step=step / 16, bits=12, zero_point=2048 if signed else 0, transform="dct", transform_size=DCT_SIZE, band_steps=(16,)
+            step=step / 16,
+            bits=12,
+            zero_point=2048 if signed else 0,
+            transform="dct",
+            transform_size=DCT_SIZE,
+            band_steps=(16,),
         )
     return Pipeline(f"fmcodec {isa}", lambda: fmcodec.encode(x, spec), fmcodec.decode, isa)
 

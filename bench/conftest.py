@@ -92,7 +92,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     groups: dict[str, list[tuple[str, float, dict[str, float]]]] = defaultdict(list)
     for benchmark in session.benchmarks if session else []:
         if benchmark.stats.data and benchmark.extra_info:
-            groups[benchmark.group].append((benchmark.extra_info["codec"], benchmark.stats.median, benchmark.extra_info))
+            groups[benchmark.group].append(
+                (benchmark.extra_info["codec"], benchmark.stats.median, benchmark.extra_info)
+            )
     if not groups:
         return
     terminalreporter.section("GB/s (median), bits per value, time relative to the first row")

@@ -58,8 +58,7 @@ bool huffman_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
       parent[takes_leaf ? leaf++ : n + package++] = static_cast<uint16_t>(made);
     }
   }
-  std::array<uint8_t, kTokens> depth;  // of packages; the last one is the root
-  depth[n - 2] = 0;
+  std::array<uint8_t, kTokens> depth{};  // of packages; the last one, n - 2, is the root
   for (size_t p = n - 2; p-- > 0;) depth[p] = static_cast<uint8_t>(depth[parent[n + p]] + 1);
   if (depth[parent[0]] + 1 > limit) return false;  // no leaf is deeper than the lightest
   for (size_t i = 0; i < n; ++i) lengths[leaves.items[i].token] = static_cast<uint8_t>(depth[parent[i]] + 1);

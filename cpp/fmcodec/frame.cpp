@@ -101,7 +101,7 @@ std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spe
   const TensorShape& shape = header.tiling.shape;
   std::vector<uint8_t> out;
   out.reserve(kHeaderBytes + section.size() + parts.size() * kIndexEntryBytes + kCheckBytes);
-  out.insert(out.end(), std::begin(kMagic), std::end(kMagic));
+  for (const uint8_t byte : kMagic) out.push_back(byte);
   append_le<uint16_t>(out, kStreamVersion);
   out.push_back(static_cast<uint8_t>((header.layout == Layout::kNhwc ? kIsNhwc : 0) |
                                      (header.has_external_spec ? kIsSpecExternal : 0)));

@@ -10,6 +10,7 @@
 #include "fmcodec/buffer.h"
 #include "fmcodec/frame.h"
 #include "fmcodec/planar.h"
+#include "fmcodec/table_choice.h"
 #include "fmcodec/tables.h"
 #include "fmcodec/wavelet.h"
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fmcodec/spec.h"
+#include "fmcodec/table_choice.h"
 #include "fmcodec/tables.h"
 #include "fmcodec/tensor.h"
 

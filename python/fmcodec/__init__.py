@@ -8,6 +8,7 @@
 
 from importlib.metadata import version as _version
 
+from fmcodec.bounds import error_bound
 from fmcodec.codec import BlockInfo, FrameInfo, decode, encode, encode_bound, encode_into, inspect
 from fmcodec.errors import (
     ChecksumError,
@@ -47,6 +48,7 @@ __all__ = [
     "encode",
     "encode_bound",
     "encode_into",
+    "error_bound",
     "force_isa",
     "inspect",
 ]

@@ -31,8 +31,8 @@ def encode(
     Parameters
     ----------
     x
-        float32, float16, bfloat16, int8 or uint8 values of shape (C, H, W) or (N, C, H, W), or (H, W, C) or (N, H, W, C)
-        with ``layout="nhwc"``: a numpy array, a torch CPU tensor, or any object with the buffer protocol or DLPack.
+        float32, float16, bfloat16, int8 or uint8 values of shape (C, H, W) or (N, C, H, W), or (H, W, C) or
+        (N, H, W, C) with ``layout="nhwc"``: a numpy array, a torch CPU tensor, or any object with the buffer protocol or DLPack.
         Strided memory is read in place, block by block.
     spec
         How to code it. None: integers without loss; floats with 8 bits over the range of ``x``.
@@ -78,7 +78,8 @@ def encode_into(
 ) -> int:
     """Encode into memory of the caller and return the number of bytes written.
 
-    ``buffer`` is any writable contiguous buffer; `encode_bound` says how large it must be at most. Otherwise like `encode`.
+    ``buffer`` is any writable contiguous buffer; `encode_bound` says how large it must be at most. Otherwise
+    like `encode`; ValueError if the frame does not fit.
     """
     array, code, spec = _prepare(x, spec, layout)
     target = bytes_view(buffer)
@@ -170,8 +171,8 @@ class BlockInfo:
 class FrameInfo:
     """What a frame says about itself, without decoding it.
 
-    ``sections`` gives the exact number of bits of the header (with its check), spec, index, tables and payload; they add
-    up to 8 * ``size_bytes``. ``spec`` has the fields a decoder needs; what steers only the encoder has its default.
+    ``sections`` gives the exact number of bits of the header (with its check), spec, index, tables and payload; they
+    add up to 8 * ``size_bytes``. ``spec`` has the fields a decoder needs; what steers only the encoder has its default.
     """
 
     version: int

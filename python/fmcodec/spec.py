@@ -1,6 +1,7 @@
 """CodecSpec: the parameters of every stage of the codec, as an immutable value.
 
-The fields up to ``tables`` are what a decoder must know (docs/format.md, section 2.4); the others steer the encoder only.
+The fields up to ``tables`` are what a decoder must know (docs/format.md, section 2.4); the others steer the encoder
+only.
 """
 
 from __future__ import annotations
@@ -215,7 +216,9 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
         native.block_rows, native.block_columns = spec.block_shape or (0, 0)
         native.clamps_nonfinite = spec.nonfinite == "clamp"
         if spec.tables is not None:
-            classes = [(CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths) for c in spec.tables.classes]
+            classes = [
+                (CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths) for c in spec.tables.classes
+            ]
             native.set_tables(spec.tables.band_class, classes)
         spec.__dict__["_native"] = native
     return native

@@ -24,7 +24,7 @@ class TableStatistics:
         self._native = _core.TableStatistics(native_spec(spec))
 
     def update(self, x: Any, *, layout: str = "nchw") -> None:
-        """Count a tensor, given as to `fmcodec.encode`. ValueError if its channels differ from those of earlier ones."""
+        """Count a tensor, given as to `fmcodec.encode`; ValueError if its channels differ from those before."""
         array, name = as_tensor(x)
         if array.ndim not in (3, 4):
             raise ValueError(f"the array must have 3 or 4 axes, not {array.ndim}")

@@ -1,0 +1,64 @@
+"""The worst-case error that a spec allows, from the integer arithmetic of docs/format.md."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fmcodec.reference.transform import TransformGroup, dct_matrix, transform_groups
+from fmcodec.spec import CodecSpec
+
+
+def error_bound(spec: CodecSpec, channels: int) -> float:
+    """Largest possible |x - decode(encode(x))| for float32 values within the range of the levels.
+
+    The range is ``step * (low - 0.5)`` to ``step * (high + 0.5)`` with ``low, high = spec.level_range``; values beyond
+    it are clamped to it. ``channels`` matters where it is not a multiple of ``transform_size``.
+
+    The bound is the sum of half a step for the rounding to levels, the error of the levels, and the roundings of
+    binary32 arithmetic (two of 2**-24 relative to the value when quantizing, one when dequantizing).
+
+    >>> fmcodec.error_bound(fmcodec.CodecSpec(step=0.5), channels=64)
+    0.250030517578125
+    """
+    low, high = spec.level_range
+    largest = max(-low, high)
+    return spec.step * (0.5 + level_error(spec, channels) + (largest + 1) * 2.0**-22)
+
+
+def level_error(spec: CodecSpec, channels: int) -> float:
+    """Largest difference between the level of a value and the level the decoder gives back."""
+    worst = 0.0
+    for group in transform_groups(spec, channels):
+        worst = max(worst, _group_error(spec, group))
+    return worst
+
+
+def _group_error(spec: CodecSpec, group: TransformGroup) -> float:
+    low, high = spec.level_range
+    largest = max(-low, high)
+    size, kept = group.size, group.kept
+    errors = np.array([_symbol_error(spec, group, k) for k in range(kept)], dtype=np.float64)
+    if size == 1:
+        return float(errors[0])
+    matrix = dct_matrix(size).astype(np.float64) / 4096
+    weights = np.abs(matrix)
+    # Of a coefficient: its rounding and that of its symbol, or all of it where it is not kept.
+    coefficient_errors = weights.sum(axis=1) * largest + 0.5
+    coefficient_errors[:kept] = 0.5 + errors
+    rounding = 0.5 + weights.T @ coefficient_errors
+    # The integer matrix is only nearly orthonormal.
+    deviation = np.abs(matrix.T @ matrix - np.eye(size)).sum(axis=1) * largest
+    error = float((rounding + deviation).max())
+    # Beyond this the 32-bit sums of the inverse transform may wrap.
+    return error if largest + error < 2**19 else math.inf
+
+
+def _symbol_error(spec: CodecSpec, group: TransformGroup, k: int) -> int:
+    """Largest |c - s * step| of a coefficient (section 5)."""
+    count = len(spec.band_steps)
+    index = k * spec.transform_size // group.size if count == spec.transform_size else (group.first_input + k) % count
+    step = spec.band_steps[index]
+    rounding = math.floor(step * (1.0 - spec.dead_zone))
+    return max(rounding, step - 1 - rounding)
