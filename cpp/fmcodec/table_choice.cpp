@@ -13,6 +13,22 @@ namespace {
 
 constexpr uint64_t kOneBit = 1 << 16;  // unit of log2_q16
 
+// round(65536 * log2(1 + j / 4096)).
+const std::array<uint32_t, 4096> kLog2Fraction = [] {
+  std::array<uint32_t, 4096> fraction;
+  for (size_t j = 0; j < fraction.size(); ++j) {
+    fraction[j] = static_cast<uint32_t>(std::floor(65536.0 * std::log2(1.0 + static_cast<double>(j) / 4096.0) + 0.5));
+  }
+  return fraction;
+}();
+
+// L(n) of section 10: log2(n) in units of 2^-16, for n >= 1.
+uint64_t log2_q16(uint64_t n) {
+  const unsigned exponent = static_cast<unsigned>(std::bit_width(n)) - 1;
+  const uint64_t mantissa = exponent <= 12 ? n << (12 - exponent) : n >> (exponent - 12);
+  return (static_cast<uint64_t>(exponent) << 16) + kLog2Fraction[mantissa - 4096];
+}
+
 uint64_t coded_bits(const TokenHistogram& histogram, const CodeLengths& lengths) {
   const bool is_single = std::count_if(lengths.begin(), lengths.end(), [](uint8_t length) { return length > 0; }) == 1;
   uint64_t bits = 0;
@@ -23,7 +39,8 @@ uint64_t coded_bits(const TokenHistogram& histogram, const CodeLengths& lengths)
 
 // Bits of all symbols, from those of the counted ones.
 uint64_t scaled(uint64_t bits, uint64_t symbols, uint64_t counted) {
-  return counted == 0 ? 0 : static_cast<uint64_t>(static_cast<unsigned __int128>(bits) * symbols / counted);
+  if (counted == symbols || counted == 0) return bits;
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(bits) * symbols / counted);
 }
 
 // Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `counts` may leave out
@@ -70,19 +87,6 @@ CostMatrix run_costs(const std::vector<const Bucket*>& filled) {
 }
 
 }  // namespace
-
-uint64_t log2_q16(uint64_t n) {
-  static const std::vector<uint32_t> kFraction = [] {
-    std::vector<uint32_t> fraction(4096);
-    for (size_t j = 0; j < fraction.size(); ++j) {
-      fraction[j] = static_cast<uint32_t>(std::floor(65536.0 * std::log2(1.0 + static_cast<double>(j) / 4096.0) + 0.5));
-    }
-    return fraction;
-  }();
-  const unsigned exponent = static_cast<unsigned>(std::bit_width(n)) - 1;
-  const uint64_t mantissa = exponent <= 12 ? n << (12 - exponent) : n >> (exponent - 12);
-  return (static_cast<uint64_t>(exponent) << 16) + kFraction[mantissa - 4096];
-}
 
 int bucket_of(uint64_t magnitude, uint64_t count) {
   if (magnitude == 0) return 0;

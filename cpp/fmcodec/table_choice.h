@@ -14,9 +14,6 @@ namespace fmc {
 
 inline constexpr size_t kBuckets = 32;
 
-// log2(n) in units of 2^-16, for n >= 1, by integers only.
-uint64_t log2_q16(uint64_t n);
-
 // Half-octave of the mean magnitude (section 10, step 2).
 int bucket_of(uint64_t magnitude, uint64_t count);
 

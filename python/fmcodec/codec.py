@@ -32,7 +32,8 @@ def encode(
     ----------
     x
         float32, float16, bfloat16, int8 or uint8 values of shape (C, H, W) or (N, C, H, W), or (H, W, C) or
-        (N, H, W, C) with ``layout="nhwc"``: a numpy array, a torch CPU tensor, or any object with the buffer protocol or DLPack.
+        (N, H, W, C) with ``layout="nhwc"``: a numpy array, a torch CPU tensor, or any object with the buffer protocol
+        or DLPack.
         Strided memory is read in place, block by block.
     spec
         How to code it. None: integers without loss; floats with 8 bits over the range of ``x``.
