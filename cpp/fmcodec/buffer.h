@@ -3,28 +3,39 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 
 namespace fmc {
+
+// A piece of memory from the thread's scratch cache: pages that were used before are not faulted in again, which would
+// take longer than coding a small tensor.
+class ScratchMemory {
+ public:
+  ScratchMemory() = default;
+  ScratchMemory(ScratchMemory&& other) noexcept;
+  ScratchMemory& operator=(ScratchMemory&& other) noexcept;
+  ~ScratchMemory();
+
+  // At least `size_bytes`, aligned for any type. What was there is lost if it has to grow.
+  void* reserve(size_t size_bytes);
+  void* get() const { return bytes_; }
+
+ private:
+  void release();
+
+  void* bytes_ = nullptr;
+  size_t size_bytes_ = 0;
+};
 
 template <typename T>
 class Buffer {
  public:
   // At least `count` elements. What was in the buffer is lost if it has to grow.
-  T* reserve(size_t count) {
-    if (count > capacity_) {
-      elements_.reset();
-      elements_ = std::make_unique_for_overwrite<T[]>(count);
-      capacity_ = count;
-    }
-    return elements_.get();
-  }
+  T* reserve(size_t count) { return static_cast<T*>(memory_.reserve(count * sizeof(T))); }
   // The elements of the last reserve().
-  T* get() { return elements_.get(); }
+  T* get() { return static_cast<T*>(memory_.get()); }
 
  private:
-  std::unique_ptr<T[]> elements_;
-  size_t capacity_ = 0;
+  ScratchMemory memory_;
 };
 
 }  // namespace fmc

@@ -184,13 +184,21 @@ std::array<Bucket, kBuckets> GroupEncoder::count_buckets(std::vector<uint8_t>& b
   }
   std::vector<TokenCounter> counters(filled.size());
   for (const Block& block : blocks_) {
+    const uint64_t positions_in_tile = block.tile.positions();
+    uint8_t* const nonzero = stream_.reserve(positions_in_tile + kSlackBytes);
     for (size_t band = 0; band < ranges_.size(); ++band) {
       const size_t b = bucket_of_band[band];
       TokenCounter& counter = counters[counter_of_bucket[b]];
       const uint8_t* const tokens = band_tokens(block, band, buckets[b].statistics.shift);
-      for (uint64_t p = 0; p < block.tile.positions(); p += kSamplePeriod) {
-        counter.count(tokens + p, std::min(kSampleRun, block.tile.positions() - p));
+      // Most maps are mostly zeros: these are told by a comparison and not counted one by one.
+      size_t sampled = 0, nonzero_count = 0;
+      for (uint64_t p = 0; p < positions_in_tile; p += kSamplePeriod) {
+        const size_t run = std::min(kSampleRun, positions_in_tile - p);
+        nonzero_count += kernels_.compact_nonzero(tokens + p, run, nonzero + nonzero_count);
+        sampled += run;
       }
+      counter.count(nonzero, nonzero_count);
+      counter.partial[0][0] += static_cast<uint32_t>(sampled - nonzero_count);
     }
   }
   for (size_t i = 0; i < filled.size(); ++i) buckets[filled[i]].statistics.counts = counters[i].total();
@@ -222,7 +230,7 @@ const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, int 
   const uint64_t positions = block.tile.positions();
   const uint64_t first = block.first_symbol + band * positions;
   if (!is_wide_) return tokens_.get() + first;
-  uint8_t* const converted = ranks_.reserve(positions);
+  uint8_t* const converted = ranks_.reserve(positions + kSlackBytes);
   kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, converted);
   return converted;
 }
