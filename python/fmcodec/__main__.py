@@ -1,0 +1,5 @@
+"""``python -m fmcodec``."""
+
+from fmcodec.cli import main
+
+main(prog_name="fmcodec")

@@ -1,0 +1,288 @@
+"""The demo: EfficientNet-Lite0 with all its 49 feature maps coded, on photographs or on images of the user."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import nn
+
+from fmcodec import __version__
+from fmcodec.demo_inputs import (
+    CALIBRATION_PHOTOGRAPHS,
+    REPORT_PHOTOGRAPHS,
+    LabelledImages,
+    coded_layers,
+    load_network,
+    photograph_views,
+    preprocess,
+)
+from fmcodec.demo_print import print_result
+from fmcodec.energy import LayerTraffic, network_energy
+from fmcodec.policy import Activation, LayerPolicy, Policy
+from fmcodec.report.html import write_report
+from fmcodec.report.result import AccuracyResult, DemoResult, LayerResult
+from fmcodec.torch import LayerStatistics, Totals, calibrate, relative_rms, wrap
+
+# Apart, so that no calibration view can be a report view even if the two lists of photographs should meet.
+CALIBRATION_SEED = 1
+REPORT_SEED = 2
+
+
+def run_demo(
+    *,
+    images: str | Path | None = None,
+    limit: int | None = None,
+    report: str | Path | None = None,
+    threads: int | None = None,
+    view_count: int = 96,
+    calibration_count: int = 16,
+    batch_size: int = 8,
+    relative_step: float = 0.15,
+    console: Console | None = None,
+) -> DemoResult:
+    """Calibrates on photographs, codes every map of other photographs, prints and returns what was measured.
+
+    Parameters
+    ----------
+    images
+        Labelled images to report on instead of photographs; see `LabelledImages`. Adds top-1 accuracy.
+    limit
+        At most this many of ``images``.
+    report
+        File for the HTML page, if any.
+    threads
+        Threads of the codec; by default the CPUs this process may use.
+    view_count, calibration_count
+        Views of photographs to report on, and to calibrate on.
+    batch_size
+        Images in one frame.
+    relative_step
+        Quantization step of each layer as a share of the RMS of its map.
+    console
+        Where tables and progress go.
+
+    Returns
+    -------
+    DemoResult
+        All numbers of this run.
+
+    Raises
+    ------
+    FileNotFoundError
+        The photographs are not installed.
+    ValueError
+        ``images`` holds no labelled images.
+    """
+    start = time.perf_counter()
+    console = console or Console()
+    threads = threads or _usable_cpus()
+    model = load_network()
+    inputs = _Inputs(images, limit, view_count, batch_size)
+    with _progress(console) as progress:
+        policy = _calibrated(model, calibration_count, batch_size, relative_step, threads, progress)
+        outcome = _evaluate(model, policy, inputs, threads, progress)
+        is_equal = _simulation_is_equal(model, policy, inputs, threads)
+    energy = network_energy(LayerTraffic(layer.values, layer.bits_per_value or 0.0) for layer in outcome.layers)
+    bits = outcome.totals.coded_bits or 1
+    result = DemoResult(
+        network="EfficientNet-Lite0",
+        images=inputs.description,
+        calibration=_described(CALIBRATION_PHOTOGRAPHS, calibration_count),
+        step_rule=f"step = {relative_step:g} x RMS of the map",
+        image_count=inputs.count,
+        batch_size=batch_size,
+        layers=_layer_results(outcome.layers, policy, coded_layers(model)),
+        bits_per_value=outcome.totals.bits_per_value or 0.0,
+        section_shares={name: count / bits for name, count in outcome.totals.section_bits.items()},
+        agreeing=outcome.agreeing,
+        mean_confidence=outcome.mean_confidence,
+        accuracy=outcome.accuracy,
+        encode_gb_per_s=outcome.totals.encode_gb_per_s or 0.0,
+        decode_gb_per_s=outcome.totals.decode_gb_per_s or 0.0,
+        threads=threads,
+        energy_joules=energy.total_joules / inputs.count,
+        baseline_energy_joules=energy.baseline_total_joules / inputs.count,
+        is_simulation_equal=is_equal,
+        seconds=time.perf_counter() - start,
+        machine=_machine(),
+        version=__version__,
+    )
+    print_result(result, console)
+    if report is not None:
+        write_report(result, report)
+        console.print(f"Report: {report}", highlight=False)
+    return result
+
+
+class _Inputs:
+    """Images to report on, with labels or without."""
+
+    def __init__(self, images: str | Path | None, limit: int | None, view_count: int, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._labelled: LabelledImages | None = None
+        if images is None:
+            self._views = photograph_views(REPORT_PHOTOGRAPHS, view_count, REPORT_SEED)
+            self.count = view_count
+            self.description = _described(REPORT_PHOTOGRAPHS, view_count)
+        else:
+            self._labelled = LabelledImages(Path(images), limit)
+            self.count = len(self._labelled)
+            self.description = f"{self.count} labelled images of {Path(images).name}"
+
+    @property
+    def labels(self) -> torch.Tensor | None:
+        """Class of every image, if known."""
+        return None if self._labelled is None else self._labelled.labels
+
+    def batches(self) -> Iterable[torch.Tensor]:
+        """Network inputs, batch by batch."""
+        size = self._batch_size
+        raw = torch.split(self._views, size) if self._labelled is None else self._labelled.batches(size)
+        return (preprocess(batch) for batch in raw)
+
+
+class _Outcome(NamedTuple):
+    """What the coded network did."""
+
+    layers: list[LayerStatistics]
+    totals: Totals
+    agreeing: int
+    mean_confidence: float
+    accuracy: AccuracyResult | None
+
+
+def _calibrated(
+    model: nn.Module, count: int, batch_size: int, relative_step: float, threads: int, progress: Progress
+) -> Policy:
+    views = torch.split(preprocess(photograph_views(CALIBRATION_PHOTOGRAPHS, count, CALIBRATION_SEED)), batch_size)
+    titles = {"measure": "Calibrate: ranges", "choose": "Calibrate: transforms"}
+    tasks = {name: progress.add_task(title, total=len(views)) for name, title in titles.items()}
+    return calibrate(
+        model,
+        views,
+        coded_layers(model),
+        step_rule=relative_rms(relative_step),
+        threads=threads,
+        progress=lambda name, done: progress.update(tasks[name], completed=done),
+    )
+
+
+def _evaluate(model: nn.Module, policy: Policy, inputs: _Inputs, threads: int, progress: Progress) -> _Outcome:
+    """Runs the plain and the coded network on all images."""
+    uncoded, confidence = _answers(model, inputs, _tracker(progress, "Network, maps as they are", inputs.count))
+    with wrap(model, policy, threads=threads) as session:
+        coded, _ = _answers(model, inputs, _tracker(progress, "Network, maps coded", inputs.count))
+    return _Outcome(
+        layers=session.stats,
+        totals=session.totals(),
+        agreeing=int((coded == uncoded).sum()),
+        mean_confidence=float(confidence.mean()),
+        accuracy=None if inputs.labels is None else _accuracy(uncoded, coded, inputs.labels),
+    )
+
+
+def _accuracy(uncoded: torch.Tensor, coded: torch.Tensor, labels: torch.Tensor) -> AccuracyResult:
+    is_right, was_right = coded == labels, uncoded == labels
+    return AccuracyResult(
+        images=len(labels),
+        correct_uncoded=int(was_right.sum()),
+        correct_coded=int(is_right.sum()),
+        lost=int((was_right & ~is_right).sum()),
+        gained=int((is_right & ~was_right).sum()),
+    )
+
+
+def _answers(model: nn.Module, inputs: _Inputs, track: Callable[[int], None]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Top-1 class of every image, and its probability."""
+    answers, confidences = [], []
+    with torch.inference_mode():
+        for batch in inputs.batches():
+            confidence, answer = model(batch).softmax(1).max(1)
+            answers.append(answer)
+            confidences.append(confidence)
+            track(len(batch))
+    return torch.cat(answers), torch.cat(confidences)
+
+
+def _simulation_is_equal(model: nn.Module, policy: Policy, inputs: _Inputs, threads: int) -> bool:
+    """Whether mode ``simulate`` gives the logits of mode ``codec`` bit for bit on the first batch."""
+    batch = next(iter(inputs.batches()))
+    with torch.inference_mode():
+        with wrap(model, policy, threads=threads):
+            coded = model(batch)
+        with wrap(model, policy, mode="simulate"):
+            simulated = model(batch)
+    return torch.equal(coded.view(torch.int32), simulated.view(torch.int32))
+
+
+def _layer_results(
+    stats: list[LayerStatistics], policy: Policy, activations: dict[str, Activation]
+) -> tuple[LayerResult, ...]:
+    values = sum(layer.values for layer in stats)
+    return tuple(
+        LayerResult(
+            name=layer.name,
+            shape=(layer.shape[1], layer.shape[2], layer.shape[3]),
+            transform=_transform(policy.layers[layer.name]),
+            position=_position(policy.layers[layer.name], activations[layer.name]),
+            bits_per_value=layer.bits_per_value or 0.0,
+            snr_db=layer.snr_db,
+            zero_share=layer.zero_share,
+            traffic_share=layer.values / values,
+        )
+        for layer in stats
+    )
+
+
+def _transform(layer: LayerPolicy) -> str:
+    """Name of the transform, with a star if channels are reordered."""
+    if layer.spec.transform == "identity":
+        return "identity"
+    return f"DCT {layer.spec.transform_size}" + ("*" if layer.spec.permutation is not None else "")
+
+
+def _position(layer: LayerPolicy, activation: Activation) -> str:
+    """Where the map is coded with regard to the ReLU6 of its layer."""
+    if activation == "none":
+        return "none"
+    return "before" if layer.activation == "none" else "after"
+
+
+def _progress(console: Console) -> AbstractContextManager[Progress]:
+    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _tracker(progress: Progress, title: str, total: int) -> Callable[[int], None]:
+    task = progress.add_task(title, total=total)
+    return lambda count: progress.advance(task, count)
+
+
+def _described(files: Sequence[str], view_count: int) -> str:
+    names = ", ".join(file.partition(".")[0] for file in files)
+    return f"{view_count} views of {len(files)} photographs ({names})"
+
+
+def _usable_cpus() -> int:
+    # Only some systems can tell which CPUs are this process's own.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _machine() -> str:
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        # Other systems, and some CPUs, have no such line; the architecture is enough then.
+        return name
+    return name

@@ -1,0 +1,56 @@
+"""The demo's results on a terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fmcodec.report.result import DemoResult
+from fmcodec.report.text import db, totals
+
+
+def print_result(result: DemoResult, console: Console) -> None:
+    """Prints a table of all layers, then the totals."""
+    console.print(_layer_table(result))
+    console.print(_total_table(result))
+
+
+def _layer_table(result: DemoResult) -> Table:
+    """One row per layer, within 80 columns."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=f"{result.network}: every coded feature map",
+        caption="* channels reordered | ReLU6: coded before or after it, or there is none\n"
+        "bits per value of whole streams | ratio to 8 bits | zeros among decoded values\n"
+        "share of all values",
+    )
+    for title in ("layer", "C x H x W", "transform", "ReLU6"):
+        table.add_column(title, no_wrap=True)
+    for title in ("bits", "ratio", "SNR dB", "zeros", "share"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for layer in result.layers:
+        table.add_row(
+            layer.name,
+            "x".join(map(str, layer.shape)),
+            layer.transform,
+            layer.position,
+            f"{layer.bits_per_value:.2f}",
+            f"{layer.ratio:.2f}",
+            db(layer.snr_db),
+            f"{layer.zero_share:.1%}",
+            f"{layer.traffic_share:.1%}",
+        )
+    return table
+
+
+def _total_table(result: DemoResult) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, text in totals(result):
+        table.add_row(label, text)
+    return table

@@ -1,0 +1,96 @@
+"""The numbers of one demo run: what is printed, and what the report page shows."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+
+class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One coded feature map.
+
+    ``shape`` is (C, H, W). ``position`` says whether the map is coded ``"before"`` or ``"after"`` the activation of its
+    layer, or that there is ``"none"``. ``traffic_share`` is its share of all values: of the traffic at 8 bits.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    transform: str
+    position: str
+    bits_per_value: float
+    snr_db: float
+    zero_share: float
+    traffic_share: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than 8 bits per value."""
+        return 8.0 / self.bits_per_value
+
+
+class AccuracyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Correct top-1 answers of both networks on the same labelled images."""
+
+    images: int
+    correct_uncoded: int
+    correct_coded: int
+    lost: int
+    gained: int
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the coded network minus that of the uncoded one."""
+        return (self.gained - self.lost) / self.images
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the difference, from the images on which exactly one of the two is right."""
+        variance = (self.gained + self.lost) / self.images - self.difference**2
+        return math.sqrt(max(variance, 0.0) / self.images)
+
+
+class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All numbers of one run.
+
+    ``agreeing`` counts images whose top-1 class is the same with and without coding; ``mean_confidence`` is the mean
+    probability that the network without coding gives its top-1 class. Energies are of mode fmtc2019, in joules for one
+    image; throughput is in 1e9 bytes of float32 per second.
+    """
+
+    network: str
+    images: str
+    calibration: str
+    step_rule: str
+    image_count: int
+    batch_size: int
+    layers: tuple[LayerResult, ...]
+    bits_per_value: float
+    section_shares: dict[str, float]
+    agreeing: int
+    mean_confidence: float
+    accuracy: AccuracyResult | None
+    encode_gb_per_s: float
+    decode_gb_per_s: float
+    threads: int
+    energy_joules: float
+    baseline_energy_joules: float
+    is_simulation_equal: bool
+    seconds: float
+    machine: str
+    version: str
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than 8 bits per value, all layers together."""
+        return 8.0 / self.bits_per_value
+
+    @property
+    def mean_layer_ratio(self) -> float:
+        """Mean of the ratios of the layers, each counted once whatever its size."""
+        return math.fsum(layer.ratio for layer in self.layers) / len(self.layers)
+
+    @property
+    def energy_saving(self) -> float:
+        """Share of the energy at 8 bits that is saved."""
+        return 1.0 - self.energy_joules / self.baseline_energy_joules

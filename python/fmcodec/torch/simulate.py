@@ -1,0 +1,190 @@
+"""The codec's effect on a tensor in torch operations alone: docs/format.md, sections 3 to 5, without the streams."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+from fmcodec.errors import NonFiniteError
+from fmcodec.spec import CodecSpec, binary32
+
+# Section 5: the decoder keeps coefficients within this magnitude.
+COEFFICIENT_LIMIT = 2**20
+
+# Section 4: fractional bits of the matrix.
+MATRIX_BITS = 12
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8)
+
+
+def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch.Tensor:
+    """What ``decode(encode(x, spec))`` returns, bit for bit, on the device of ``x`` and without gradient.
+
+    Parameters
+    ----------
+    x
+        Tensor (N, C, H, W) or (C, H, W), or with the channels last, of dtype float32, float16, bfloat16, int8 or uint8.
+        The device must have float64: all integers of the transform are below 2**53 and exact there.
+    spec
+        Parameters of the codec. Tables and block shape have no influence, the entropy coder is lossless.
+    layout
+        ``"nchw"`` or ``"nhwc"``: order of the axes of ``x``, with or without N.
+
+    Returns
+    -------
+    torch.Tensor
+        New contiguous tensor of the shape and dtype of ``x``.
+
+    Raises
+    ------
+    TypeError
+        The dtype is none of the five.
+    NonFiniteError
+        ``x`` holds NaN or infinity and ``spec.nonfinite`` is ``"raise"``.
+    ValueError
+        The rank, the layout, or the number of channels does not fit.
+    """
+    with torch.no_grad():
+        planes = _to_planes(x, layout)
+        _check(planes, spec)
+        levels = _quantize(planes, spec)
+        channels = torch.tensor(spec.permutation or range(levels.shape[1]), dtype=torch.int64, device=x.device)
+        decoded = torch.empty_like(levels)
+        for group in _groups(levels.shape[1], spec):
+            inputs = channels[group.start : group.stop]
+            decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec)
+        return _from_planes(_dequantize(decoded, spec, x.dtype), x, layout)
+
+
+class _Group(NamedTuple):
+    """Neighbouring transform groups of one size: channels ``start`` to ``stop`` in groups of ``size``."""
+
+    start: int
+    stop: int
+    size: int
+
+
+def _to_planes(x: torch.Tensor, layout: str) -> torch.Tensor:
+    """View of ``x`` as (N, C, H * W)."""
+    if layout not in ("nchw", "nhwc"):
+        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+    if x.dtype not in DTYPES:
+        raise TypeError(f"dtype must be float32, float16, bfloat16, int8 or uint8, not {x.dtype}")
+    if x.dim() not in (3, 4):
+        raise ValueError(f"the tensor must have 3 or 4 axes, not {x.dim()}")
+    channels = -3 if layout == "nchw" else -1
+    images = x.unsqueeze(0) if x.dim() == 3 else x
+    moved = images.movedim(channels, 1)
+    return moved.reshape(moved.shape[0], moved.shape[1], moved.shape[2] * moved.shape[3])
+
+
+def _from_planes(planes: torch.Tensor, x: torch.Tensor, layout: str) -> torch.Tensor:
+    """Contiguous tensor of the shape of ``x`` with the values of ``planes`` (N, C, H * W)."""
+    images = x.unsqueeze(0) if x.dim() == 3 else x
+    channels = -3 if layout == "nchw" else -1
+    return planes.reshape(images.movedim(channels, 1).shape).movedim(1, channels).reshape(x.shape).contiguous()
+
+
+def _check(planes: torch.Tensor, spec: CodecSpec) -> None:
+    if spec.permutation is not None and len(spec.permutation) != planes.shape[1]:
+        raise ValueError(f"the permutation is for {len(spec.permutation)} channels, the tensor has {planes.shape[1]}")
+    if not planes.dtype.is_floating_point:
+        if spec.bits > 8:
+            raise ValueError(f"bits must be at most 8 for {planes.dtype}, not {spec.bits}")
+    elif spec.nonfinite == "raise" and not bool(torch.isfinite(planes).all()):
+        raise NonFiniteError("the tensor holds NaN or infinity, and the spec says nonfinite='raise'")
+
+
+def _quantize(planes: torch.Tensor, spec: CodecSpec) -> torch.Tensor:
+    """Levels (section 3) as int32."""
+    low, high = spec.level_range
+    # A tensor, not a Python number: the product must be rounded to binary32 once, whatever the device computes with.
+    inverse_step = torch.tensor(binary32(1.0 / spec.step), dtype=torch.float32, device=planes.device)
+    scaled = planes.to(torch.float32) * inverse_step
+    if planes.dtype.is_floating_point and spec.nonfinite == "clamp":
+        scaled = torch.nan_to_num(scaled, nan=0.0, posinf=math.inf, neginf=-math.inf)
+    return scaled.clamp(low, high).round().to(torch.int32)
+
+
+def _dequantize(levels: torch.Tensor, spec: CodecSpec, dtype: torch.dtype) -> torch.Tensor:
+    """Values (section 3) in ``dtype``."""
+    values = levels.to(torch.float32) * torch.tensor(spec.step, dtype=torch.float32, device=levels.device)
+    if dtype == torch.float32:
+        return values
+    if dtype.is_floating_point:
+        largest = torch.finfo(dtype).max
+        return values.clamp(-largest, largest).to(dtype)
+    limits = torch.iinfo(dtype)
+    return values.round().clamp(limits.min, limits.max).to(dtype)
+
+
+def _groups(channels: int, spec: CodecSpec) -> list[_Group]:
+    """All groups of full size as one entry, then each group of left over channels (section 4)."""
+    size = spec.transform_size
+    start = channels - channels % size
+    groups = [_Group(0, start, size)] if start else []
+    while start < channels:
+        size = 1 << ((channels - start).bit_length() - 1)
+        groups.append(_Group(start, start + size, size))
+        start += size
+    return groups
+
+
+def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
+    """Levels (N, channels of ``group``, positions) after the transform, the band steps and back (sections 4 and 5)."""
+    low, high = spec.level_range
+    if spec.transform == "identity" or group.size == 1:
+        if max(spec.band_steps) == 1:
+            return levels
+        return _round_to_steps(levels.to(torch.float64), group, spec).clamp(low, high).to(torch.int32)
+    count, channels, positions = levels.shape
+    matrix = torch.tensor(dct_matrix(group.size), dtype=torch.float64, device=levels.device)
+    grouped = levels.to(torch.float64).reshape(count, channels // group.size, group.size, positions)
+    coefficients = _rounded_product(matrix, grouped).reshape(levels.shape)
+    kept = _round_to_steps(coefficients, group, spec).reshape(grouped.shape)
+    return _rounded_product(matrix.T, kept).clamp(low, high).reshape(levels.shape).to(torch.int32)
+
+
+def _rounded_product(matrix: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """(matrix @ columns + 2048) >> 12 with the sum wrapped to 32 bits; integers in float64, all below 2**53."""
+    sums = matrix @ columns + float(1 << (MATRIX_BITS - 1))
+    sums -= torch.floor((sums + 2.0**31) * 2.0**-32) * 2.0**32
+    return torch.floor(sums * 2.0**-MATRIX_BITS)
+
+
+def _round_to_steps(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
+    """Coefficients (N, bands, positions) as the decoder sees them: multiples of their band's step, masked bands 0."""
+    bands = [_band(band, group, spec) for band in range(group.start, group.stop)]
+    if all(is_kept and step == 1 for step, is_kept in bands):
+        return coefficients
+    steps = torch.tensor([step for step, _ in bands], dtype=torch.float64, device=coefficients.device)[:, None]
+    kept = torch.tensor([is_kept for _, is_kept in bands], dtype=torch.float64, device=coefficients.device)[:, None]
+    rounding = torch.floor(steps * (1.0 - spec.dead_zone))
+    # The floor of the rounded quotient is exact: quotients of integers below 2**32 are at least 2**-32 apart in
+    # relation to their size, where float64 has 2**-53.
+    magnitudes = torch.floor((coefficients.abs() + rounding) / steps) * steps
+    return (magnitudes * coefficients.sign() * kept).clamp(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
+
+
+def _band(band: int, group: _Group, spec: CodecSpec) -> tuple[int, bool]:
+    """Step of a band (section 5), and whether the zonal mask keeps it (section 4)."""
+    frequency = (band - group.start) % group.size
+    has_step_per_frequency = len(spec.band_steps) == spec.transform_size
+    entry = frequency * spec.transform_size // group.size if has_step_per_frequency else band
+    kept_count = -(-group.size * spec.kept_band_count // spec.transform_size)
+    return spec.band_steps[entry % len(spec.band_steps)], frequency < kept_count
+
+
+@lru_cache(maxsize=8)
+def dct_matrix(size: int) -> tuple[tuple[int, ...], ...]:
+    """The integer matrix M[k][n] of section 4 for ``size`` channels."""
+
+    def entry(k: int, n: int) -> int:
+        scale = math.sqrt((1 if k == 0 else 2) / size)
+        value = 2**MATRIX_BITS * scale * math.cos(math.pi * (2 * n + 1) * k / (2 * size))
+        return int(math.copysign(math.floor(abs(value) + 0.5), value))
+
+    return tuple(tuple(entry(k, n) for n in range(size)) for k in range(size))

@@ -1,0 +1,279 @@
+"""Coding of the feature maps of a model while it runs: hooks by policy, and statistics by layer."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from fmcodec import decode, encode, inspect
+from fmcodec.policy import Activation, LayerPolicy, Policy
+from fmcodec.torch.simulate import simulate
+from fmcodec.torch.statistics import LayerStatistics, Totals, energies
+
+Mode = Literal["codec", "simulate"]
+
+
+def wrap(
+    model: nn.Module,
+    policy: Policy,
+    *,
+    mode: Mode = "codec",
+    threads: int = 1,
+    embed_spec: bool = True,
+    allow_device_copy: bool = False,
+    count_bits: bool = False,
+) -> Session:
+    """Codes the feature maps a policy names in every forward pass until the session is removed.
+
+    Parameters
+    ----------
+    model
+        Any module. Hooks are added to its submodules and nothing else is touched.
+    policy
+        Which maps are coded, and how.
+    mode
+        ``"codec"`` encodes each map to a frame and decodes it; ``"simulate"`` computes the same values in torch
+        operations on the device of the map, without frames.
+    threads
+        Threads of each encode and decode.
+    embed_spec
+        Whether frames hold their spec; see docs/format.md, section 2.4.
+    allow_device_copy
+        Lets mode ``"codec"`` copy maps of other devices to the CPU and back.
+    count_bits
+        Makes mode ``"simulate"`` encode too (on the CPU), only to count bits.
+
+    Returns
+    -------
+    Session
+        Active from now on. It is a context manager that removes its hooks at the end; `Session.remove` does so
+        without ``with``.
+
+    Raises
+    ------
+    ValueError
+        The policy names a module the model does not have, or one module twice; or the mode is unknown.
+        Raised in the forward pass: a map is not (N, C, H, W), or is on another device than the CPU.
+    TypeError
+        Raised in the forward pass: what is to be coded is not a single tensor.
+
+    Notes
+    -----
+    Decoded maps carry no gradient: this is for inference.
+    """
+    if mode not in ("codec", "simulate"):
+        raise ValueError(f"mode must be 'codec' or 'simulate', not {mode!r}")
+    modules = find_modules(model, list(policy.layers))
+    session = Session(
+        mode=mode,
+        threads=threads,
+        embed_spec=embed_spec,
+        allow_device_copy=allow_device_copy,
+        count_bits=count_bits,
+    )
+    for name, layer in policy.layers.items():
+        session._attach(name, modules[name], layer)
+    return session
+
+
+def find_modules(model: nn.Module, names: list[str]) -> dict[str, nn.Module]:
+    """The modules of the given names.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown, or two names are the same module.
+    """
+    known = dict(model.named_modules(remove_duplicate=False))
+    found: dict[str, nn.Module] = {}
+    owner: dict[int, str] = {}
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"; close names: {', '.join(close)}" if close else ""
+            raise ValueError(f"the model has no module {name!r}{hint}")
+        found[name] = known[name]
+        if id(known[name]) in owner:
+            raise ValueError(f"{owner[id(known[name])]!r} and {name!r} are the same module")
+        owner[id(known[name])] = name
+    return found
+
+
+def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """The map after an activation of a policy."""
+    if activation == "relu":
+        return torch.relu(x)
+    return x.clamp(0, 6) if activation == "relu6" else x
+
+
+def single_tensor(value: Any, name: str, where: str) -> torch.Tensor:
+    """``value`` itself if it is a tensor (N, C, H, W), as hooks must check before they code it.
+
+    Raises
+    ------
+    TypeError
+        It is not a tensor.
+    ValueError
+        It has not four axes.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"the {where} of {name!r} must be a single tensor to be coded, not {type(value).__name__}")
+    if value.dim() != 4:
+        raise ValueError(f"the {where} of {name!r} must have axes (N, C, H, W), not shape {tuple(value.shape)}")
+    return value
+
+
+class _Layer:
+    """Policy and running sums of one layer."""
+
+    def __init__(self, name: str, policy: LayerPolicy) -> None:
+        self.name = name
+        self.policy = policy
+        self.clear()
+
+    def clear(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self.dtype = ""
+        self.frames = self.values = self.raw_bytes = self.zeros = 0
+        self.coded_bits: int | None = None
+        self.section_bits: dict[str, int] = {}
+        self.signal_energy = self.error_energy = 0.0
+        self.encode_seconds = self.decode_seconds = 0.0
+
+    def add_frame(self, frame: bytes) -> None:
+        self.coded_bits = (self.coded_bits or 0) + 8 * len(frame)
+        for section, bits in inspect(frame, spec=self.policy.spec).sections.items():
+            self.section_bits[section] = self.section_bits.get(section, 0) + bits
+
+    def add_map(self, x: torch.Tensor, decoded: torch.Tensor) -> None:
+        self.shape = tuple(x.shape)
+        self.dtype = str(x.dtype).removeprefix("torch.")
+        self.frames += 1
+        self.values += x.numel()
+        self.raw_bytes += x.numel() * x.element_size()
+        self.zeros += decoded.numel() - int(torch.count_nonzero(decoded))
+        signal, error = energies(x, decoded)
+        self.signal_energy += signal
+        self.error_energy += error
+
+    def statistics(self) -> LayerStatistics:
+        return LayerStatistics(
+            name=self.name,
+            shape=self.shape,
+            dtype=self.dtype,
+            frames=self.frames,
+            values=self.values,
+            raw_bytes=self.raw_bytes,
+            coded_bits=self.coded_bits,
+            section_bits=dict(self.section_bits),
+            zeros=self.zeros,
+            signal_energy=self.signal_energy,
+            error_energy=self.error_energy,
+            encode_seconds=self.encode_seconds,
+            decode_seconds=self.decode_seconds,
+        )
+
+
+class Session:
+    """Hooks on a model that code its feature maps, and the statistics of what they coded. Made by `wrap`."""
+
+    def __init__(
+        self, *, mode: Mode, threads: int, embed_spec: bool, allow_device_copy: bool, count_bits: bool
+    ) -> None:
+        self._mode = mode
+        self._threads = threads
+        self._embed_spec = embed_spec
+        self._allow_device_copy = allow_device_copy
+        self._count_bits = count_bits
+        self._handles: list[RemovableHandle] = []
+        # In the order of first execution: a layer enters when its first map passes.
+        self._seen: dict[str, _Layer] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Takes the hooks off the model; statistics stay. Calling it again does nothing."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def reset(self) -> None:
+        """Forgets all statistics; the hooks stay."""
+        for layer in self._seen.values():
+            layer.clear()
+        self._seen.clear()
+
+    @property
+    def stats(self) -> list[LayerStatistics]:
+        """Statistics of every layer that has run, in the order in which they first ran."""
+        return [layer.statistics() for layer in self._seen.values()]
+
+    def totals(self) -> Totals:
+        """Sums over all layers that have run."""
+        return Totals.of(self.stats)
+
+    def _attach(self, name: str, module: nn.Module, policy: LayerPolicy) -> None:
+        layer = _Layer(name, policy)
+
+        def code_input(_: nn.Module, inputs: tuple[Any, ...]) -> torch.Tensor:
+            value = inputs[0] if len(inputs) == 1 else inputs
+            return self._code(single_tensor(value, name, "input"), layer)
+
+        def code_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> torch.Tensor:
+            return self._code(single_tensor(output, name, "output"), layer)
+
+        if policy.where == "input":
+            self._handles.append(module.register_forward_pre_hook(code_input))
+        else:
+            self._handles.append(module.register_forward_hook(code_output))
+
+    def _code(self, value: torch.Tensor, layer: _Layer) -> torch.Tensor:
+        with torch.no_grad():
+            x = activate(value.detach(), layer.policy.activation).contiguous()
+            decoded = self._round_trip(x, layer) if self._mode == "codec" else self._simulate(x, layer)
+            layer.add_map(x, decoded)
+        self._seen.setdefault(layer.name, layer)
+        return decoded
+
+    def _round_trip(self, x: torch.Tensor, layer: _Layer) -> torch.Tensor:
+        """``x`` through the codec, on the device of ``x``; only encode and decode are timed."""
+        on_cpu = self._to_cpu(x, layer.name)
+        start = time.perf_counter()
+        frame = encode(on_cpu, layer.policy.spec, threads=self._threads, embed_spec=self._embed_spec)
+        middle = time.perf_counter()
+        decoded = torch.empty_like(on_cpu)
+        # Frames come from the line above, so their size is no threat and needs no limit.
+        bound = max(1, decoded.numel() * decoded.element_size())
+        spec = None if self._embed_spec else layer.policy.spec
+        decode_start = time.perf_counter()
+        decode(frame, spec=spec, out=decoded, max_bytes=bound, threads=self._threads)
+        layer.decode_seconds += time.perf_counter() - decode_start
+        layer.encode_seconds += middle - start
+        layer.add_frame(frame)
+        return decoded.to(x.device)
+
+    def _simulate(self, x: torch.Tensor, layer: _Layer) -> torch.Tensor:
+        if self._count_bits:
+            spec = layer.policy.spec
+            layer.add_frame(encode(x.cpu(), spec, threads=self._threads, embed_spec=self._embed_spec))
+        return simulate(x, layer.policy.spec)
+
+    def _to_cpu(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        if x.device.type != "cpu" and not self._allow_device_copy:
+            raise ValueError(
+                f"the map of {name!r} is on {x.device}; the codec runs on the CPU: "
+                "pass allow_device_copy=True to copy it there and back, or use mode='simulate'"
+            )
+        return x.cpu()

@@ -1,0 +1,46 @@
+"""The energy formula against the rows its authors' script returns."""
+
+from __future__ import annotations
+
+import pytest
+
+from fmcodec.energy import LayerTraffic, network_energy, transfer_energy
+
+# bits_in, bits_out, values_in, values_out, microjoule: the first five layers of ResNet-18 in cnn_power.py.
+PUBLISHED_ROWS = [
+    (8, 1.39278018, 12544, 802816, 78.56839528763076),
+    (1.39278018, 1.66063869, 802816, 200704, 107.64033624480901),
+    (1.66063869, 2.53172612, 200704, 200704, 57.96960462039175),
+    (2.53172612, 2.6392746, 200704, 100352, 56.09600032602777),
+    (2.6392746, 2.90623879, 100352, 100352, 38.96512575097036),
+]
+
+# Values of the 17 maps of ResNet-18 at 224 x 224: stem, then two per basic block.
+RESNET18_VALUES = [802816] + [200704] * 4 + [100352] * 4 + [50176] * 4 + [25088] * 4
+
+
+@pytest.mark.parametrize(("bits_in", "bits_out", "values_in", "values_out", "microjoule"), PUBLISHED_ROWS)
+def test_published_rows(bits_in: float, bits_out: float, values_in: int, values_out: int, microjoule: float) -> None:
+    joules = transfer_energy(bits_in, bits_out, values_in, values_out)
+    assert joules * 1e6 == pytest.approx(microjoule, rel=1e-15)
+
+
+@pytest.mark.parametrize(("bits", "millijoule"), [(3.991, 1.296), (5.790, 1.881), (8.0, 2.598)])
+def test_resnet18_maps(bits: float, millijoule: float) -> None:
+    assert sum(RESNET18_VALUES) == 2_308_096
+    energy = network_energy(LayerTraffic(values, bits) for values in RESNET18_VALUES)
+    # Half a unit of the last digit printed of the energy, and of the bits (0.0005 bits are 0.00016 mJ here).
+    assert energy.total_joules * 1e3 == pytest.approx(millijoule, abs=5e-4 + 1.7e-4)
+    assert energy.baseline_total_joules * 1e3 == pytest.approx(2.598, abs=5e-4)
+    assert energy.saving == pytest.approx(1 - bits / 8, abs=1e-12)
+
+
+def test_energy_per_bit() -> None:
+    assert transfer_energy(1, 0, 1, 0) * 1e12 == pytest.approx(77.3921200750469, rel=1e-14)
+    assert transfer_energy(0, 1, 0, 1) * 1e12 == pytest.approx(63.3208255159475, rel=1e-14)
+
+
+def test_no_layers() -> None:
+    energy = network_energy([])
+    assert energy.total_joules == 0.0
+    assert energy.saving == 0.0
