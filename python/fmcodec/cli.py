@@ -121,10 +121,16 @@ def inspect_command(source: Path, spec_text: str | None, as_json: bool) -> None:
 @main.command("demo")
 @click.option("--images", type=click.Path(path_type=Path, exists=True), help="Labelled images: a folder or a zip file.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use at most this many of the images.")
-@click.option("--report", type=FILE, help="Write an HTML page with the results.")
+@click.option(
+    "--report",
+    type=FILE,
+    default=Path("fmcodec-demo.html"),
+    show_default=True,
+    help="Where to write the page with results and plots.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the codec; all CPUs by default.")
 @click.option("--quick", is_flag=True, help="Fewer views of the photographs: a third of the time, rougher numbers.")
-def demo_command(images: Path | None, limit: int | None, report: Path | None, threads: int | None, quick: bool) -> None:
+def demo_command(images: Path | None, limit: int | None, report: Path, threads: int | None, quick: bool) -> None:
     """Code all feature maps of EfficientNet-Lite0 and print what that costs and saves.
 
     Without --images the network looks at photographs of scikit-image. IMAGES holds labels.csv with the columns file and
