@@ -2,7 +2,7 @@
 // encode, decode and inspection of frames. The GIL is released around all work on values.
 #include <pybind11/stl.h>
 
-#include <optional>
+#include <array>
 
 #include "arrays.h"
 #include "fmcodec/decode.h"
@@ -55,27 +55,25 @@ class ParsedFrame {
   ParsedFrame(const py::buffer& buffer, const Spec* spec)
       : buffer_(buffer.request()), frame_(parse_frame(bytes(), spec)) {}
 
-  void decode_into(py::array out, const std::vector<std::pair<uint64_t, uint64_t>>& ranges, size_t threads) const {
+  // Decodes the part of the tensor that begins at `origin` (n, c, h, w) and has the shape of `out`.
+  void decode_into(py::array out, const std::array<uint64_t, 4>& origin, size_t threads) const {
     const auto view = tensor_view<void>(out.mutable_data(), out, frame_.dtype, frame_.layout);
-    Region region;
-    const uint64_t begins[] = {ranges[0].first, ranges[1].first, ranges[2].first, ranges[3].first};
-    region.image = begins[0];
-    region.channel = begins[1];
-    region.row = begins[2];
-    region.column = begins[3];
-    region.extent = view.shape;
+    const Region region{origin[0], origin[1], origin[2], origin[3], view.shape};
     const py::gil_scoped_release release;
     decode(bytes(), frame_, region, view, threads);
   }
 
-  py::dict describe() const {
+  // dtype, whether the layout is NHWC, rank, (N, C, H, W): what decoding needs.
+  py::tuple outline() const {
     const TensorShape& shape = frame_.tiling.shape;
+    return py::make_tuple(static_cast<int>(frame_.dtype), frame_.layout == Layout::kNhwc, frame_.rank,
+                          py::make_tuple(shape.images, shape.channels, shape.rows, shape.columns));
+  }
+
+  // The rest of what a frame says about itself.
+  py::dict describe() const {
     py::dict fields;
     fields["version"] = kStreamVersion;
-    fields["dtype"] = static_cast<int>(frame_.dtype);
-    fields["is_nhwc"] = frame_.layout == Layout::kNhwc;
-    fields["rank"] = frame_.rank;
-    fields["shape"] = py::make_tuple(shape.images, shape.channels, shape.rows, shape.columns);
     fields["has_external_spec"] = frame_.has_external_spec;
     fields["block_shape"] = py::make_tuple(frame_.tiling.tile_rows, frame_.tiling.tile_columns);
     fields["blocks_per_group"] = frame_.tiling.blocks_per_group;
@@ -118,7 +116,8 @@ void register_codec(py::module_& module) {
       py::arg("images"), py::arg("channels"), py::arg("rows"), py::arg("columns"), py::arg("dtype"), py::arg("spec"));
   py::class_<ParsedFrame>(module, "ParsedFrame")
       .def(py::init<const py::buffer&, const Spec*>(), py::arg("buffer"), py::arg("spec").none(true))
-      .def("decode_into", &ParsedFrame::decode_into, py::arg("out"), py::arg("ranges"), py::arg("threads"))
+      .def("decode_into", &ParsedFrame::decode_into, py::arg("out"), py::arg("origin"), py::arg("threads"))
+      .def("outline", &ParsedFrame::outline)
       .def("describe", &ParsedFrame::describe)
       .def("spec", &ParsedFrame::spec);
 }

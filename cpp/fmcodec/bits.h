@@ -2,6 +2,7 @@
 // Reads and writes little-endian integers and bit fields, least significant bit first.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -51,32 +52,41 @@ class BitWriter {
   uint64_t size_bits_ = 0;
 };
 
-// Sticky overrun: reads beyond the end give 0 and are reported by is_overrun(), so callers check once.
+// Sticky overrun: bits beyond the end are 0, and reading them is reported by is_overrun(), so callers check once.
 class BitReader {
  public:
   explicit BitReader(Bytes bytes) : bytes_(bytes) {}
+  // Precondition: count <= 32.
   uint32_t read(unsigned count) {
-    uint32_t value = 0;
-    for (unsigned i = 0; i < count; ++i, ++position_) {
-      if (position_ >= bytes_.size() * 8) {
-        is_overrun_ = true;
-        return 0;
-      }
-      value |= static_cast<uint32_t>(bytes_[position_ >> 3] >> (position_ & 7) & 1) << i;
-    }
+    const uint32_t value = static_cast<uint32_t>(peek() & ((uint64_t{1} << count) - 1));
+    position_ += count;
     return value;
   }
-  bool is_overrun() const { return is_overrun_; }
+  // Reads ones up to the first zero, which is read too, or up to `most` (at most 32) of them.
+  unsigned read_ones(unsigned most) {
+    const unsigned ones = std::min<unsigned>(most, static_cast<unsigned>(std::countr_one(peek())));
+    position_ += ones + (ones < most);
+    return ones;
+  }
+  bool is_overrun() const { return position_ > bytes_.size() * 8; }
   // Whether only padding is left: fewer than 8 bits, all 0.
   bool is_finished() const {
-    return !is_overrun_ && (position_ + 7) / 8 == bytes_.size() &&
+    return !is_overrun() && (position_ + 7) / 8 == bytes_.size() &&
            ((position_ & 7) == 0 || bytes_.back() >> (position_ & 7) == 0);
   }
 
  private:
+  // At least 57 bits from the position on.
+  uint64_t peek() const {
+    const uint64_t at = position_ / 8;
+    if (at + 8 <= bytes_.size()) return load_le<uint64_t>(&bytes_[at]) >> (position_ & 7);
+    uint64_t word = 0;
+    for (uint64_t i = at; i < bytes_.size(); ++i) word |= static_cast<uint64_t>(bytes_[i]) << (8 * (i - at));
+    return word >> (position_ & 7);
+  }
+
   Bytes bytes_;
   uint64_t position_ = 0;
-  bool is_overrun_ = false;
 };
 
 }  // namespace fmc

@@ -54,8 +54,7 @@ bool read_table(BitReader& in, CodeLengths& lengths, bool is_ascending) {
   int previous = kFirstPreviousLength;
   bool is_last_used = false;
   for (size_t i = 0; i < entries;) {
-    unsigned ones = 0;
-    while (ones < 4 && in.read(1) == 1) ++ones;
+    const unsigned ones = in.read_ones(4);
     if (ones == 4) {
       i += in.read(4) + 1;
       is_last_used = false;

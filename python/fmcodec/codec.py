@@ -144,17 +144,18 @@ def decode(
     array([[[16, 17, 18, 19]]], dtype=uint8)
     """
     frame = _core.ParsedFrame(bytes_view(buffer), None if spec is None else native_spec(spec))
-    fields = frame.describe()
-    shape = _array_shape(fields)
-    slices = _slices(region, shape)
-    region_shape = tuple(part.stop - part.start for part in slices)
-    name = DTYPE_NAMES[fields["dtype"]]
-    if out is None:
-        result, memory = empty_array(region_shape, name, max_bytes)
+    name, layout, shape = _outline(frame)
+    if region is None:
+        origin = (0, 0, 0, 0)
     else:
-        result, memory = as_output(out, region_shape, name)
-    ranges = _nchw(tuple((part.start, part.stop) for part in slices), _layout(fields), missing=(0, 1))
-    frame.decode_into(memory, ranges, _threads(threads))
+        slices = _slices(region, shape)
+        shape = tuple(part.stop - part.start for part in slices)
+        origin = _nchw(tuple(part.start for part in slices), layout, missing=0)
+    if out is None:
+        result, memory = empty_array(shape, name, max_bytes)
+    else:
+        result, memory = as_output(out, shape, name)
+    frame.decode_into(memory, origin, _threads(threads))
     return result
 
 
@@ -209,6 +210,7 @@ def inspect(buffer: Buffer, *, spec: CodecSpec | None = None) -> FrameInfo:
     ((8, 4, 4), 'uint8', True)
     """
     frame = _core.ParsedFrame(bytes_view(buffer), None if spec is None else native_spec(spec))
+    name, layout, shape = _outline(frame)
     fields = frame.describe()
     tables = [BlockInfo("tables", *part) for part in fields["class_sections"]]
     blocks = [BlockInfo("block", *part) for part in fields["blocks"]]
@@ -220,9 +222,9 @@ def inspect(buffer: Buffer, *, spec: CodecSpec | None = None) -> FrameInfo:
     }
     return FrameInfo(
         version=fields["version"],
-        dtype=DTYPE_NAMES[fields["dtype"]],
-        shape=_array_shape(fields),
-        layout=_layout(fields),
+        dtype=name,
+        shape=shape,
+        layout=layout,
         spec=spec_of_native(frame.spec()),
         has_external_spec=fields["has_external_spec"],
         block_shape=fields["block_shape"],
@@ -263,14 +265,11 @@ def _threads(threads: int) -> int:
     return count
 
 
-def _layout(fields: dict[str, Any]) -> Layout:
-    return "nhwc" if fields["is_nhwc"] else "nchw"
-
-
-def _array_shape(fields: dict[str, Any]) -> tuple[int, ...]:
-    images, channels, rows, columns = fields["shape"]
-    shape = (rows, columns, channels) if fields["is_nhwc"] else (channels, rows, columns)
-    return shape if fields["rank"] == 3 else (images, *shape)
+def _outline(frame: _core.ParsedFrame) -> tuple[str, Layout, tuple[int, ...]]:
+    """Dtype name, layout, and shape of the array."""
+    dtype, is_nhwc, rank, (images, channels, rows, columns) = frame.outline()
+    shape = (rows, columns, channels) if is_nhwc else (channels, rows, columns)
+    return DTYPE_NAMES[dtype], "nhwc" if is_nhwc else "nchw", shape if rank == 3 else (images, *shape)
 
 
 def _nchw(per_axis: tuple[Any, ...], layout: Layout, missing: Any = 1) -> tuple[Any, Any, Any, Any]:
@@ -283,9 +282,7 @@ def _nchw(per_axis: tuple[Any, ...], layout: Layout, missing: Any = 1) -> tuple[
     return images, rest[0], rest[1], rest[2]
 
 
-def _slices(region: Sequence[slice] | None, shape: tuple[int, ...]) -> list[slice]:
-    if region is None:
-        return [slice(0, extent) for extent in shape]
+def _slices(region: Sequence[slice], shape: tuple[int, ...]) -> list[slice]:
     if len(region) != len(shape):
         raise ValueError(f"region must have one slice per axis ({len(shape)}), not {len(region)}")
     slices = []
