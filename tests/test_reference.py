@@ -247,11 +247,16 @@ def test_class_section_by_hand() -> None:
     assert reference.read_class_section(data, 3, -128) == tables
 
 
+def run_of(buckets: tuple[int, ...], shift: int, histogram: np.ndarray[Any, Any]) -> tables_module.Run:
+    """Buckets of which every third symbol was counted."""
+    return tables_module.Run(buckets, shift, 3 * int(histogram.sum()), 0, 255 << shift, histogram)
+
+
 def test_class_choice_is_the_cheapest_of_all() -> None:
     rng = np.random.default_rng(3)
     for _ in range(30):
         runs = [
-            tables_module.Run((i,), int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
+            run_of((i,), int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
             for i in range(7)
         ]
         candidates = []
@@ -261,11 +266,29 @@ def test_class_choice_is_the_cheapest_of_all() -> None:
             if any(len({run.shift for run in part}) > 1 for part in parts):
                 continue
             histograms = [sum((run.histogram for run in part), np.zeros(256, dtype=np.int64)) for part in parts]
-            cost = sum(tables_module.Run((), 0, histogram).cost for histogram in histograms)
+            cost = sum(run_of((), 0, histogram).cost for histogram in histograms)
             cost += 20 * (len(parts) - 1).bit_length() * 65536
             candidates.append((cost, len(parts), [part[0].buckets[0] for part in reversed(parts)]))
         chosen = tables_module.choose_classes(runs, 20)
         assert [run.buckets[0] for run in reversed(chosen)] == min(candidates)[2]
+
+
+def test_cost_of_a_class_by_hand() -> None:
+    # Counted once in four: 3 zeros and 1 one cost 3 * (2 - log2 3) + 2 bits; a mask may follow.
+    counts = histogram_of({0: 3, 1: 1})
+    run = tables_module.Run((1,), 0, 16, 0, 1, counts)
+    assert run.cost == 4 * (3 * (131072 - 103872) + 131072) + (24 + 4 + 512) * 65536
+    assert run._replace(symbol_count=4).cost == 3 * (131072 - 103872) + 131072 + (24 + 4 + 512) * 65536
+    assert tables_module.Run((0,), 0, 99, 0, 0, histogram_of({0: 25})).cost == 8 * 65536
+    few_zeros = histogram_of({0: 1, 1: 8})
+    assert tables_module.Run((1,), 0, 9, 0, 1, few_zeros).cost // 65536 == 28 + 4
+
+
+def test_smoothing_gives_a_code_to_every_symbol_of_the_range() -> None:
+    counts = histogram_of({255: 2, 0: 5})
+    run = tables_module.Run((1,), 2, 28, -5, 11, counts)
+    assert run.smoothed().histogram.tolist() == histogram_of({254: 1, 255: 129, 0: 321, 1: 1, 2: 1}).tolist()
+    assert run._replace(symbol_count=7).smoothed().histogram is counts
 
 
 def static_spec() -> CodecSpec:

@@ -56,11 +56,12 @@ class ParsedFrame {
       : buffer_(buffer.request()), frame_(parse_frame(bytes(), spec)) {}
 
   // Decodes the part of the tensor that begins at `origin` (n, c, h, w) and has the shape of `out`.
-  void decode_into(py::array out, const std::array<uint64_t, 4>& origin, size_t threads) const {
+  void decode_into(py::array out, const std::array<uint64_t, 4>& origin, uint64_t max_block_bytes,
+                   size_t threads) const {
     const auto view = tensor_view<void>(out.mutable_data(), out, frame_.dtype, frame_.layout);
     const Region region{origin[0], origin[1], origin[2], origin[3], view.shape};
     const py::gil_scoped_release release;
-    decode(bytes(), frame_, region, view, threads);
+    decode(bytes(), frame_, region, view, max_block_bytes, threads);
   }
 
   // dtype, whether the layout is NHWC, rank, (N, C, H, W): what decoding needs.
@@ -80,8 +81,7 @@ class ParsedFrame {
     fields["size_bytes"] = bytes().size();
     fields["spec_size_bytes"] = frame_.spec_size_bytes;
     fields["index_size_bytes"] = frame_.index_size_bytes;
-    fields["class_sections"] = list_of(frame_.class_sections);
-    fields["blocks"] = list_of(frame_.blocks);
+    fields["parts"] = parts();
     return fields;
   }
 
@@ -91,9 +91,16 @@ class ParsedFrame {
   Bytes bytes() const {
     return {static_cast<const uint8_t*>(buffer_.ptr), static_cast<size_t>(buffer_.size * buffer_.itemsize)};
   }
-  static std::vector<std::tuple<uint64_t, uint32_t, uint32_t>> list_of(const std::vector<Part>& parts) {
-    std::vector<std::tuple<uint64_t, uint32_t, uint32_t>> list;
-    for (const Part& part : parts) list.emplace_back(part.offset, part.size_bytes, part.crc);
+  // (whether it is a class section, offset, size, CRC) of all parts in the order of the payload.
+  std::vector<std::tuple<bool, uint64_t, uint32_t, uint32_t>> parts() const {
+    std::vector<std::tuple<bool, uint64_t, uint32_t, uint32_t>> list;
+    for (size_t b = 0; b < frame_.blocks.size(); ++b) {
+      if (!frame_.class_sections.empty() && b % frame_.tiling.blocks_per_group == 0) {
+        const Part& section = frame_.class_sections[b / frame_.tiling.blocks_per_group];
+        list.emplace_back(true, section.offset, section.size_bytes, section.crc);
+      }
+      list.emplace_back(false, frame_.blocks[b].offset, frame_.blocks[b].size_bytes, frame_.blocks[b].crc);
+    }
     return list;
   }
 
@@ -116,7 +123,8 @@ void register_codec(py::module_& module) {
       py::arg("images"), py::arg("channels"), py::arg("rows"), py::arg("columns"), py::arg("dtype"), py::arg("spec"));
   py::class_<ParsedFrame>(module, "ParsedFrame")
       .def(py::init<const py::buffer&, const Spec*>(), py::arg("buffer"), py::arg("spec").none(true))
-      .def("decode_into", &ParsedFrame::decode_into, py::arg("out"), py::arg("origin"), py::arg("threads"))
+      .def("decode_into", &ParsedFrame::decode_into, py::arg("out"), py::arg("origin"), py::arg("max_block_bytes"),
+           py::arg("threads"))
       .def("outline", &ParsedFrame::outline)
       .def("describe", &ParsedFrame::describe)
       .def("spec", &ParsedFrame::spec);

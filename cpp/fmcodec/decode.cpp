@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fmcodec/decode.h"
 
+#include <string>
 #include <vector>
 
 #include "fmcodec/block_decoder.h"
 #include "fmcodec/dispatch.h"
+#include "fmcodec/error.h"
 #include "fmcodec/parallel.h"
 #include "fmcodec/planar.h"
 
@@ -38,8 +40,15 @@ bool contains(const Region& region, const Tile& tile, uint64_t channels) {
 
 }  // namespace
 
-void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out, size_t threads) {
+void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out,
+            uint64_t max_block_bytes, size_t threads) {
   if (region.extent.values() == 0) return;
+  const Tiling& tiling = frame.tiling;
+  const unsigned __int128 block_bytes = static_cast<unsigned __int128>(tiling.tile_rows) * tiling.tile_columns *
+                                        tiling.shape.channels * size_of(frame.dtype);
+  if (block_bytes > max_block_bytes) {
+    throw Error(ErrorCode::kLimit, "a block of the frame has more than " + std::to_string(max_block_bytes) + " bytes");
+  }
   const BandPlan plan(frame.spec, frame.tiling.shape.channels);
   const KernelTable& kernel_table = kernels();
   const std::vector<uint64_t> blocks = blocks_in(frame.tiling, region);

@@ -10,7 +10,9 @@
 namespace fmc {
 
 // Decodes the part of the tensor in `region` to `out`, whose shape is that of the region. Reads only the blocks that
-// overlap it. Throws Error; what was written to `out` by then is unspecified.
-void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out, size_t threads);
+// overlap it. A block is decoded as a whole: Error(kLimit) if its values have more than `max_block_bytes`, before
+// memory is taken. Throws Error; what was written to `out` by then is unspecified.
+void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out,
+            uint64_t max_block_bytes, size_t threads);
 
 }  // namespace fmc

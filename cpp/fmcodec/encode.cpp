@@ -29,8 +29,9 @@ void EncodedFrame::write_to(std::span<uint8_t> out) const {
 
 EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
   validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
-  for (const uint64_t extent : {tensor.shape.images, tensor.shape.channels, tensor.shape.rows, tensor.shape.columns}) {
-    if (extent > UINT32_MAX) throw Error(ErrorCode::kArgument, "a dimension is above 2^32 - 1");
+  const TensorShape& shape = tensor.shape;
+  if (std::max({shape.images, shape.rows, shape.columns}) > UINT32_MAX || shape.channels > kMaxChannels) {
+    throw Error(ErrorCode::kArgument, "the array has more than 2^24 channels, or 2^32 or more along another axis");
   }
   const Tiling tiling = choose_tiling(spec, tensor.shape);
   const BandPlan plan(spec, tensor.shape.channels);

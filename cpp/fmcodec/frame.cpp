@@ -36,7 +36,8 @@ Tiling parse_tiling(Bytes bytes) {
   tiling.tile_rows = load_le<uint32_t>(&bytes[28]);
   tiling.tile_columns = load_le<uint32_t>(&bytes[32]);
   check(tiling.blocks_per_group >= 1, ErrorCode::kCorrupt, "blocks_per_group is 0", 10);
-  check(has_valid_size(tiling.shape), ErrorCode::kCorrupt, "the shape is too large", 12);
+  check(has_valid_size(tiling.shape) && tiling.shape.channels <= kMaxChannels, ErrorCode::kCorrupt,
+        "the shape is too large", 12);
   const auto is_extent = [](uint32_t tile, uint64_t extent) {
     return tile >= 1 && tile <= std::max<uint64_t>(extent, 1);
   };

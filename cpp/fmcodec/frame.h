@@ -16,6 +16,7 @@ inline constexpr size_t kHeaderBytes = 52;
 inline constexpr size_t kIndexEntryBytes = 8;
 inline constexpr size_t kCheckBytes = 4;
 inline constexpr size_t kExternalSpecBytes = 8;
+inline constexpr uint64_t kMaxChannels = uint64_t{1} << 24;  // bounds the class map, which may take no bits
 
 // A rectangle of positions of one image.
 struct Tile {

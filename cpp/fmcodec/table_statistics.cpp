@@ -86,8 +86,10 @@ void TableStatistics::raise_shift(Band& band, int shift) const {
 }
 
 void TableStatistics::merge(const TableStatistics& other) {
-  if (write_spec_section(spec_) != write_spec_section(other.spec_))
+  // Of what the stream does not hold, only the dead zone decides about symbols.
+  if (write_spec_section(spec_) != write_spec_section(other.spec_) || spec_.dead_zone != other.spec_.dead_zone) {
     throw Error(ErrorCode::kArgument, "statistics of different specs cannot be merged");
+  }
   if (other.channels_ == 0) return;
   set_channels(other.channels_);
   for (size_t b = 0; b < bands_.size(); ++b) {

@@ -35,7 +35,10 @@ def as_tensor(x: Any) -> tuple[npt.NDArray[Any], str]:
     if isinstance(x, np.ndarray):
         array = x
     elif hasattr(x, "__dlpack__"):
-        array = np.from_dlpack(x)
+        try:
+            array = np.from_dlpack(x)
+        except (BufferError, RuntimeError) as error:
+            raise TypeError(f"the array must be in CPU memory: {error}") from error
     else:
         array = np.asarray(memoryview(x) if not hasattr(x, "__array__") else x)
     name = array.dtype.name
@@ -79,14 +82,17 @@ def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.
     stored = np.dtype("uint16" if name == "bfloat16" else name)
     if count * stored.itemsize > max_bytes:
         raise LimitExceededError(f"the decoded array has {count * stored.itemsize} bytes, max_bytes is {max_bytes}")
-    if name != "bfloat16":
+    try:
         memory = np.empty(shape, stored)
+    except ValueError as error:
+        # Without values, but with other extents whose product numpy cannot hold.
+        raise LimitExceededError(f"numpy cannot hold an array of shape {shape}") from error
+    if name != "bfloat16":
         return memory, memory
     if importlib.util.find_spec("ml_dtypes") is None:
         raise TypeError("bfloat16 needs the package ml_dtypes, or out= with a torch.bfloat16 tensor")
     import ml_dtypes
 
-    memory = np.empty(shape, stored)
     return memory.view(ml_dtypes.bfloat16), memory
 
 

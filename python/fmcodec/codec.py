@@ -22,6 +22,9 @@ Layout = Literal["nchw", "nhwc"]
 
 DEFAULT_MAX_BYTES = 1 << 32
 
+# Blocks are decoded as a whole even where a part is asked for; up to this size they are no reason to refuse a frame.
+MIN_BLOCK_LIMIT = 64 << 20
+
 
 def encode(
     x: Any, spec: CodecSpec | None = None, *, layout: Layout = "nchw", threads: int = 1, embed_spec: bool = True
@@ -95,7 +98,10 @@ def encode_bound(shape: Sequence[int], dtype: Any, spec: CodecSpec, *, layout: L
     >>> fmcodec.encode_bound((64, 28, 28), "float32", fmcodec.CodecSpec(step=0.1)) < 64 * 28 * 28 + 17000
     True
     """
-    images, channels, rows, columns = _nchw(tuple(operator.index(extent) for extent in shape), layout)
+    extents = tuple(operator.index(extent) for extent in shape)
+    if min(extents, default=0) < 0:
+        raise ValueError(f"shape must not be negative, but is {extents}")
+    images, channels, rows, columns = _nchw(extents, _checked(layout))
     return _core.encode_bound(images, channels, rows, columns, dtype_code(dtype), native_spec(spec))
 
 
@@ -119,7 +125,8 @@ def decode(
     out
         Array of the exact shape and dtype to decode to, any strides: numpy or torch CPU tensor. Returned (as numpy).
     max_bytes
-        Most bytes of output to allocate; a larger frame raises `LimitExceededError` before anything is allocated.
+        Most bytes of output to allocate; a larger frame raises `LimitExceededError` before anything is allocated. So
+        does a frame with blocks above this and above 64 MiB.
     threads
         Threads to use.
     region
@@ -155,7 +162,7 @@ def decode(
         result, memory = empty_array(shape, name, max_bytes)
     else:
         result, memory = as_output(out, shape, name)
-    frame.decode_into(memory, origin, _threads(threads))
+    frame.decode_into(memory, origin, max(max_bytes, memory.nbytes, MIN_BLOCK_LIMIT), _threads(threads))
     return result
 
 
@@ -212,13 +219,12 @@ def inspect(buffer: Buffer, *, spec: CodecSpec | None = None) -> FrameInfo:
     frame = _core.ParsedFrame(bytes_view(buffer), None if spec is None else native_spec(spec))
     name, layout, shape = _outline(frame)
     fields = frame.describe()
-    tables = [BlockInfo("tables", *part) for part in fields["class_sections"]]
-    blocks = [BlockInfo("block", *part) for part in fields["blocks"]]
+    parts = [BlockInfo("tables" if is_tables else "block", *part) for is_tables, *part in fields["parts"]]
     bits = {
         "spec": 8 * fields["spec_size_bytes"],
         "index": 8 * fields["index_size_bytes"],
-        "tables": 8 * sum(part.size_bytes for part in tables),
-        "payload": 8 * sum(part.size_bytes for part in blocks),
+        "tables": 8 * sum(part.size_bytes for part in parts if part.kind == "tables"),
+        "payload": 8 * sum(part.size_bytes for part in parts if part.kind == "block"),
     }
     return FrameInfo(
         version=fields["version"],
@@ -231,17 +237,22 @@ def inspect(buffer: Buffer, *, spec: CodecSpec | None = None) -> FrameInfo:
         blocks_per_group=fields["blocks_per_group"],
         size_bytes=fields["size_bytes"],
         sections={"header": 8 * fields["size_bytes"] - sum(bits.values()), **bits},
-        blocks=tuple(sorted(tables + blocks, key=lambda part: part.offset)),
+        blocks=tuple(parts),
     )
 
 
 def _prepare(x: Any, spec: CodecSpec | None, layout: Layout) -> tuple[npt.NDArray[Any], int, CodecSpec]:
     array, name = as_tensor(x)
-    if layout not in ("nchw", "nhwc"):
-        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+    _checked(layout)
     if array.ndim not in (3, 4):
         raise ValueError(f"the array must have 3 or 4 axes (see layout=), not {array.ndim}")
     return array, dtype_code(name), spec if spec is not None else _default_spec(x, array, name)
+
+
+def _checked(layout: Layout) -> Layout:
+    if layout not in ("nchw", "nhwc"):
+        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+    return layout
 
 
 def _default_spec(x: Any, array: npt.NDArray[Any], name: str) -> CodecSpec:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 Activation = Literal["none", "relu", "relu6"]
 
 
-class LayerPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the feature map at one named module is coded.
 
     Parameters

@@ -204,6 +204,8 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 def native_spec(spec: CodecSpec) -> _core.Spec:
     """The core's form of a spec, made once per object."""
+    if not isinstance(spec, CodecSpec):
+        raise TypeError(f"spec must be a CodecSpec, not {type(spec).__name__}")
     native: _core.Spec | None = spec.__dict__.get("_native")
     if native is None:
         native = _core.Spec()

@@ -14,6 +14,7 @@ from fmcodec.spec import CodecSpec, Tables
 KIND_CODED = 0
 KIND_RAW = 1
 RAW_START = struct.Struct("<BiB")
+RAW_MINIMUM_LIMIT = 2**20
 
 
 class BlockCoder:
@@ -68,6 +69,8 @@ class BlockCoder:
         if len(part) < RAW_START.size:
             raise CorruptStreamError("a raw block is too short", offset)
         _, minimum, width = RAW_START.unpack(part[: RAW_START.size])
+        if abs(minimum) > RAW_MINIMUM_LIMIT:
+            raise CorruptStreamError(f"a smallest symbol of {minimum} in a raw block is out of range", offset + 1)
         if width > self._widest_raw:
             raise CorruptStreamError(f"symbols of {width} bits in a raw block are too wide", offset + 5)
         reader = BitReader(part[RAW_START.size :], offset + RAW_START.size)

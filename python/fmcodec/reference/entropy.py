@@ -216,7 +216,7 @@ def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
             lengths[leaves] = unlimited
             return lengths
 
-    # Package-merge. One merged list of leaves and packages per length; only whether an item is a leaf matters afterwards.
+    # Package-merge: a merged list of leaves and packages per length; only whether an item is a leaf matters afterwards.
     is_leaf_lists = []
     packages = np.zeros(0, dtype=np.int64)
     for _ in range(longest):

@@ -15,9 +15,10 @@ from fmcodec.reference.blocks import BlockCoder
 from fmcodec.reference.entropy import token_minimum
 from fmcodec.reference.quantize import DTYPE_CODES, dtype_name, levels_from_values, to_binary32, values_from_levels
 from fmcodec.reference.section import (
+    check_fit,
     crc32c,
-    external_section,
     read_spec_section,
+    resolve_external,
     write_external_part,
     write_spec_section,
 )
@@ -38,6 +39,7 @@ VERSION = 1
 FLAG_NHWC = 1
 FLAG_EXTERNAL = 2
 HEADER = struct.Struct("<4sHBBBBH4IIIIIQ")
+HEADER_START_SIZE = 6
 INDEX_ENTRY = struct.Struct("<II")
 CHECK_SIZE = 4
 BLOCKS_PER_GROUP = 16
@@ -90,10 +92,12 @@ class Header(NamedTuple):
 
 def read_header(frame: bytes) -> Header:
     """Section 2.1: the header of a frame, checked."""
-    if frame[:4] != MAGIC[: len(frame)]:
+    if len(frame) < HEADER_START_SIZE:
+        raise TruncatedStreamError("the header is incomplete", len(frame))
+    if frame[:4] != MAGIC:
         raise CorruptStreamError("not a frame: the magic number is missing", 0)
     version = int.from_bytes(frame[4:6], "little")
-    if len(frame) >= 6 and version != VERSION:
+    if version != VERSION:
         raise UnsupportedVersionError(f"version {version} is not {VERSION}", 4)
     if len(frame) < HEADER.size:
         raise TruncatedStreamError("the header is incomplete", len(frame))
@@ -102,12 +106,13 @@ def read_header(frame: bytes) -> Header:
     checks = [
         (header.flags <= FLAG_NHWC | FLAG_EXTERNAL, "flags", 6),
         (header.dtype in DTYPE_CODES.values(), "dtype", 7),
-        (header.rank == 4 or (header.rank == 3 and header.images == 1), "rank", 8),
+        (header.rank in (3, 4), "rank", 8),
         (header.reserved == 0, "reserved byte", 9),
         (header.blocks_per_group >= 1, "blocks_per_group", 10),
-        (header.value_count < 2**62, "shape", 12),
+        (header.value_count < 2**62 and header.channels <= 2**24, "shape", 12),
         (1 <= header.tile_height <= max(header.rows, 1), "tile_height", 28),
         (1 <= header.tile_width <= max(header.columns, 1), "tile_width", 32),
+        (header.rank == 4 or header.images == 1, "N", 12),
     ]
     for is_valid, field, offset in checks:
         if not is_valid:
@@ -149,7 +154,7 @@ def encode(
     if layout == "nhwc":
         values = values.transpose(0, 3, 1, 2)
     images, channels, rows, columns = values.shape
-    _check_fit(spec, name, channels)
+    check_fit(spec, name, channels)
 
     header = Header(
         flags=FLAG_NHWC * (layout == "nhwc") + FLAG_EXTERNAL * (not embed_spec),
@@ -174,16 +179,6 @@ def encode(
     index = b"".join(INDEX_ENTRY.pack(len(part), crc32c(part)) for part in parts)
     head = header.to_bytes() + spec_part + index
     return head + crc32c(head).to_bytes(CHECK_SIZE, "little") + payload
-
-
-def _check_fit(spec: CodecSpec, name: str, channels: int) -> None:
-    """Refuse a spec that cannot code such an array."""
-    if name in ("int8", "uint8") and spec.bits > 8:
-        raise ValueError(f"bits must be at most 8 for {name}, not {spec.bits}")
-    if spec.permutation is not None and len(spec.permutation) != channels:
-        raise ValueError(f"permutation must have {channels} channels, not {len(spec.permutation)}")
-    if spec.tables is not None and len(spec.tables.band_class) != kept_band_total(spec, channels):
-        raise ValueError(f"tables must have {kept_band_total(spec, channels)} bands")
 
 
 def _payload_parts(values: NDArray[np.float32], header: Header, spec: CodecSpec) -> list[bytes]:
@@ -216,29 +211,43 @@ def decode(buffer: bytes | bytearray | memoryview, *, spec: CodecSpec | None = N
     index_start = HEADER.size + header.spec_size
     check_start = index_start + INDEX_ENTRY.size * header.index_count
     payload_start = check_start + CHECK_SIZE
-    payload_end = payload_start + header.payload_size
-    if len(frame) < payload_end:
-        raise TruncatedStreamError(f"the frame has {len(frame)} of {payload_end} bytes", len(frame))
+    if len(frame) < payload_start:
+        raise TruncatedStreamError("the spec or the index is incomplete", len(frame))
     if crc32c(frame[:check_start]) != int.from_bytes(frame[check_start:payload_start], "little"):
         raise ChecksumError("header, spec or index do not match their CRC-32C", check_start)
-    if len(frame) > payload_end:
-        raise CorruptStreamError(f"{len(frame) - payload_end} bytes after the payload", payload_end)
 
     section = frame[HEADER.size : index_start]
     if header.flags & FLAG_EXTERNAL:
-        section = external_section(section, spec, HEADER.size)
-    frame_spec = read_spec_section(section, header.channels, header.dtype_name, HEADER.size)
+        frame_spec = resolve_external(section, spec, header.channels, header.dtype_name, HEADER.size)
+    else:
+        frame_spec = read_spec_section(section, header.channels, header.dtype_name, HEADER.size)
     part_count = header.block_count + (header.group_count if frame_spec.tables is None else 0)
     if header.index_count != part_count:
         raise CorruptStreamError(f"the index has {header.index_count} entries, not {part_count}", 40)
     index = list(INDEX_ENTRY.iter_unpack(frame[index_start:check_start]))
-    if sum(size for size, _ in index) != header.payload_size:
-        raise CorruptStreamError("the sizes in the index do not add up to the size of the payload", index_start)
+    _check_payload_size(len(frame), payload_start, header, [size for size, _ in index])
 
     values = _values(_PartReader(frame, payload_start, index), header, frame_spec)
     if header.flags & FLAG_NHWC:
         values = values.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(values if header.rank == 4 else values[0])
+
+
+def _check_payload_size(frame_size: int, payload_start: int, header: Header, part_sizes: Sequence[int]) -> None:
+    """Section 2: the frame ends with the payload, and the sizes in the index add up to it."""
+    payload_end = payload_start + header.payload_size
+    if frame_size < payload_end:
+        raise TruncatedStreamError(f"the frame has {frame_size} of {payload_end} bytes", frame_size)
+    if frame_size > payload_end:
+        raise CorruptStreamError(f"{frame_size - payload_end} bytes after the payload", payload_end)
+    part_start = payload_start
+    for number, size in enumerate(part_sizes):
+        if size > payload_end - part_start:
+            entry = HEADER.size + header.spec_size + INDEX_ENTRY.size * number
+            raise CorruptStreamError("the sizes in the index are larger than the payload", entry)
+        part_start += size
+    if part_start != payload_end:
+        raise CorruptStreamError("the sizes in the index do not add up to the size of the payload", 44)
 
 
 class _PartReader:

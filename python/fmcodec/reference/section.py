@@ -43,7 +43,7 @@ def crc32c(data: bytes) -> int:
 
 def write_spec_section(spec: CodecSpec) -> bytes:
     """Section 2.4: the fields of a spec that a decoder must know."""
-    flags = HAS_PERMUTATION * (spec.permutation is not None) + HAS_TABLES * (spec.tables is not None)
+    flags = HAS_PERMUTATION * bool(spec.permutation) + HAS_TABLES * (spec.tables is not None)
     fixed_part = FIXED_PART.pack(
         spec.step,
         spec.zero_point,
@@ -56,7 +56,7 @@ def write_spec_section(spec: CodecSpec) -> bytes:
         len(spec.band_steps),
     )
     parts = [fixed_part, _words(spec.band_steps)]
-    if spec.permutation is not None:
+    if spec.permutation:
         parts += [struct.pack("<I", len(spec.permutation)), _words(spec.permutation)]
     if spec.tables is not None:
         class_section = write_class_section(spec.tables, token_minimum(spec))
@@ -70,15 +70,30 @@ def write_external_part(spec: CodecSpec) -> bytes:
     return EXTERNAL_PART.pack(len(section), crc32c(section))
 
 
-def external_section(part: bytes, spec: CodecSpec | None, offset: int) -> bytes:
-    """Section 2.4: the section of the spec given to the decoder, if it is the one the frame refers to."""
+def check_fit(spec: CodecSpec, dtype: str, channel_count: int) -> None:
+    """Refuse a spec that cannot code an array of this dtype with so many channels."""
+    if dtype in ("int8", "uint8") and spec.bits > 8:
+        raise ValueError(f"bits must be at most 8 for {dtype}, not {spec.bits}")
+    if spec.permutation and len(spec.permutation) != channel_count:
+        raise ValueError(f"permutation must have {channel_count} channels, not {len(spec.permutation)}")
+    band_count = kept_band_total(spec, channel_count)
+    if spec.tables is not None and len(spec.tables.band_class) != band_count:
+        raise ValueError(f"tables must have {band_count} bands, not {len(spec.tables.band_class)}")
+
+
+def resolve_external(part: bytes, spec: CodecSpec | None, channel_count: int, dtype: str, offset: int) -> CodecSpec:
+    """Section 2.4: the spec given to the decoder, if it is the one the frame refers to and fits the tensor."""
     if len(part) != EXTERNAL_PART.size:
         raise CorruptStreamError(f"an external spec takes {EXTERNAL_PART.size} bytes, not {len(part)}", offset)
     if spec is None:
         raise SpecMismatchError("the frame needs the spec it was coded with", offset)
     if write_external_part(spec) != part:
         raise SpecMismatchError("the spec is not the one the frame was coded with", offset)
-    return write_spec_section(spec)
+    try:
+        check_fit(spec, dtype, channel_count)
+    except ValueError as error:
+        raise SpecMismatchError(str(error), offset) from error
+    return spec
 
 
 def _words(values: tuple[int, ...]) -> bytes:
@@ -134,7 +149,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
     if flags & HAS_PERMUTATION:
         count_offset = reader.offset
         permutation = reader.read_words(reader.read_count())
-        if len(permutation) != channel_count:
+        if not permutation or len(permutation) != channel_count:
             raise CorruptStreamError(f"permutation of {len(permutation)} for {channel_count} channels", count_offset)
     try:
         spec = CodecSpec(

@@ -27,6 +27,9 @@ FIRST_LENGTH = 4
 LONGEST_LENGTH = 15
 LONGEST_RUN = 16
 LARGEST_BUCKET = 31
+SAMPLE_PERIOD = 256
+SAMPLE_RUN = 64
+COUNTED_WEIGHT = 64
 
 _FRACTIONS = [math.floor(65536 * math.log2(1 + j / 4096) + 0.5) for j in range(4096)]
 
@@ -170,29 +173,52 @@ def bucket_of_band(count: int, magnitude_sum: int) -> int:
 
 
 class Run(NamedTuple):
-    """Consecutive buckets, or the class made of them: a shift and a histogram of tokens."""
+    """Consecutive buckets, or the class made of them: a shift, and a histogram of the tokens that are counted."""
 
     buckets: tuple[int, ...]
     shift: int
+    symbol_count: int
+    smallest: int
+    largest: int
     histogram: IntArray
+
+    @property
+    def counted(self) -> int:
+        """Section 10.4: ``m``, the symbols in the histogram; there are ``symbol_count`` in all."""
+        return int(self.histogram.sum())
 
     @property
     def cost(self) -> int:
         """Section 10.4: estimated bits of the tokens and the table, in units of 2^-16 bits."""
         counts = [int(count) for count in self.histogram[self.histogram > 0]]
-        total = log2_fixed(sum(counts))
-        table_bits = 8 + (16 + 2 * len(counts) if len(counts) > 1 else 0)
-        return sum(count * (total - log2_fixed(count)) for count in counts) + table_bits * 65536
+        log2_counted = log2_fixed(self.counted)
+        token_bits = sum(count * (log2_counted - log2_fixed(count)) for count in counts)
+        table_bits = 8 if len(counts) < 2 else 24 + 2 * len(counts)
+        if len(counts) > 1 and self.counted <= 8 * int(self.histogram[0]):
+            table_bits += 512
+        return self.symbol_count * token_bits // self.counted + table_bits * 65536
+
+    def smoothed(self) -> Run:
+        """Section 10.5: a histogram in which every symbol of the class has a count, if not all were counted."""
+        if self.counted == self.symbol_count:
+            return self
+        histogram = COUNTED_WEIGHT * self.histogram
+        histogram[np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1) % TOKEN_COUNT] += 1
+        return self._replace(histogram=histogram)
 
 
-def bucket_runs(symbols: IntArray, bucket_of: IntArray, minimum: int) -> list[Run]:
-    """Section 10.3: the non-empty buckets with their shifts and histograms."""
+def bucket_runs(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int) -> list[Run]:
+    """Section 10.3: the non-empty buckets with their shifts and histograms; blocks are kept bands by positions."""
+    symbols = np.concatenate(blocks, axis=1)
+    positions = np.concatenate([np.arange(block.shape[1]) for block in blocks])
+    counted = symbols[:, positions % SAMPLE_PERIOD < SAMPLE_RUN]
     runs = []
     for bucket in np.unique(bucket_of).tolist():
         members = symbols[bucket_of == bucket]
         shift = smallest_shift(members, minimum)
-        histogram = np.bincount(tokens_from_symbols(members, shift).reshape(-1), minlength=TOKEN_COUNT)
-        runs.append(Run((bucket,), shift, histogram))
+        tokens = tokens_from_symbols(counted[bucket_of == bucket], shift)
+        histogram = np.bincount(tokens.reshape(-1), minlength=TOKEN_COUNT)
+        runs.append(Run((bucket,), shift, members.size, int(members.min()), int(members.max()), histogram))
     return runs
 
 
@@ -229,8 +255,14 @@ def choose_classes(buckets: Sequence[Run], band_count: int) -> list[Run]:
 
 
 def _join(buckets: Sequence[Run]) -> Run:
-    numbers = tuple(bucket.buckets[0] for bucket in buckets)
-    return Run(numbers, buckets[0].shift, np.sum([bucket.histogram for bucket in buckets], axis=0))
+    return Run(
+        buckets=tuple(bucket.buckets[0] for bucket in buckets),
+        shift=buckets[0].shift,
+        symbol_count=sum(bucket.symbol_count for bucket in buckets),
+        smallest=min(bucket.smallest for bucket in buckets),
+        largest=max(bucket.largest for bucket in buckets),
+        histogram=np.sum([bucket.histogram for bucket in buckets], axis=0),
+    )
 
 
 def _trace(starts: Sequence[dict[int, int]], end: int) -> Iterator[tuple[int, int]]:
@@ -241,30 +273,33 @@ def _trace(starts: Sequence[dict[int, int]], end: int) -> Iterator[tuple[int, in
         yield start, end
 
 
-def fitted_table(histogram: IntArray, order: Sequence[int], longest: int) -> tuple[tuple[int, ...], int]:
-    """Section 10.6: the code lengths of a histogram, and the bits of the table and of all the tokens."""
+def fitted_table(histogram: IntArray, order: Sequence[int], longest: int) -> tuple[tuple[int, ...], int, int]:
+    """Section 10.6: the code lengths of a histogram, the bits of all its tokens, and those of the table."""
     lengths = tuple(np.trim_zeros(limited_lengths(histogram, longest), "b").tolist())
     writer = BitWriter()
     write_table(writer, lengths, order)
-    return lengths, len(writer) + Code(lengths).bit_count(histogram)
+    return lengths, Code(lengths).bit_count(histogram), len(writer)
 
 
 def choose_mode(run: Run, streams: Sequence[IntArray], minimum: int, longest: int) -> TableClass:
-    """Section 10.5: mode and tables of a class; ``streams`` are its symbols in each block of the group."""
+    """Section 10.6: mode and tables of a smoothed class; ``streams`` are its symbols in each block of the group."""
     zeros, total = int(run.histogram[0]), int(run.histogram.sum())
     if zeros == total and run.shift == 0:
         return TableClass(mode="zero")
-    value_lengths, plain_bits = fitted_table(run.histogram, scan_order(minimum), longest)
+    order = scan_order(minimum)
+    value_lengths, token_bits, table_bits = fitted_table(run.histogram, order, longest)
+    plain_bits = run.symbol_count * token_bits // total + table_bits
     plain = TableClass(mode="plain", shift=run.shift, value_lengths=value_lengths)
     if run.shift or zeros == total or 8 * zeros < total or zeros == 0:
         return plain
 
     nonzero_histogram = run.histogram.copy()
     nonzero_histogram[0] = 0
+    value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, longest)
+    value_bits = run.symbol_count * token_bits // total + table_bits
     mask_histogram = np.bincount(np.concatenate([mask_bytes(stream) for stream in streams]), minlength=TOKEN_COUNT)
-    value_lengths, value_bits = fitted_table(nonzero_histogram, scan_order(minimum), longest)
-    mask_lengths, mask_bits = fitted_table(mask_histogram, scan_order(minimum, is_mask=True), longest)
-    if mask_bits + value_bits >= plain_bits:
+    mask_lengths, *mask_bits = fitted_table(mask_histogram, scan_order(minimum, is_mask=True), longest)
+    if sum(mask_bits) + value_bits >= plain_bits:
         return plain
     return TableClass(mode="masked", value_lengths=value_lengths, mask_lengths=mask_lengths)
 
@@ -272,16 +307,16 @@ def choose_mode(run: Run, streams: Sequence[IntArray], minimum: int, longest: in
 def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
     """Sections 10.2 to 10.6: the tables of a group; blocks are kept bands by positions."""
     minimum = token_minimum(spec)
-    symbols = np.concatenate(blocks, axis=1)
-    band_count, position_count = symbols.shape
-    magnitudes = np.abs(symbols).sum(axis=1).tolist()
+    band_count = len(blocks[0])
+    position_count = sum(block.shape[1] for block in blocks)
+    magnitudes = np.sum([np.abs(block).sum(axis=1) for block in blocks], axis=0).tolist()
     bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes])
 
     band_class = np.zeros(band_count, dtype=np.int64)
     classes = []
-    for number, run in enumerate(choose_classes(bucket_runs(symbols, bucket_of, minimum), band_count)):
+    for number, run in enumerate(choose_classes(bucket_runs(blocks, bucket_of, minimum), band_count)):
         is_member = np.isin(bucket_of, run.buckets)
         band_class[is_member] = number
         streams = [block[is_member].reshape(-1) for block in blocks]
-        classes.append(choose_mode(run, streams, minimum, spec.max_code_length))
+        classes.append(choose_mode(run.smoothed(), streams, minimum, spec.max_code_length))
     return Tables(band_class=tuple(band_class.tolist()), classes=tuple(classes))

@@ -65,7 +65,7 @@ def matrix_product(matrix: IntArray, x: IntArray) -> IntArray:
 
 def coefficients_from_levels(levels: IntArray, spec: CodecSpec) -> IntArray:
     """Section 4, encoder: channels by positions to kept bands by positions."""
-    if spec.permutation is not None:
+    if spec.permutation:
         levels = levels[list(spec.permutation)]
     if spec.transform == "identity":
         return levels
@@ -90,7 +90,7 @@ def levels_from_coefficients(coefficients: IntArray, spec: CodecSpec, channel_co
             first_band += kept
 
     levels = np.empty_like(inputs)
-    levels[slice(None) if spec.permutation is None else list(spec.permutation)] = inputs
+    levels[list(spec.permutation) if spec.permutation else slice(None)] = inputs
     return levels.clip(*spec.level_range)
 
 

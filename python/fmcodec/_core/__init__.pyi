@@ -1,0 +1,72 @@
+"""The C++ core as Python sees it: what cpp/bindings registers."""
+
+from collections.abc import Sequence
+from typing import Any, final, type_check_only
+
+import numpy as np
+import numpy.typing as npt
+
+from fmcodec._core import kernels as kernels
+
+# Mode, shift, code lengths of the values and of the masks.
+_ClassTuple = tuple[int, int, list[int], list[int]]
+
+@type_check_only
+class _ExtensionType(type): ...
+
+def available_isas() -> list[str]: ...
+def active_isa() -> str: ...
+def force_isa(name: str) -> None: ...
+def build_info() -> dict[str, Any]: ...
+def encode(
+    array: npt.NDArray[Any], dtype: int, spec: Spec, is_nhwc: bool, threads: int, embeds_spec: bool
+) -> bytes: ...
+def encode_into(
+    array: npt.NDArray[Any],
+    dtype: int,
+    spec: Spec,
+    is_nhwc: bool,
+    threads: int,
+    embeds_spec: bool,
+    buffer: memoryview | npt.NDArray[np.uint8],
+) -> int: ...
+def encode_bound(images: int, channels: int, rows: int, columns: int, dtype: int, spec: Spec) -> int: ...
+
+@final
+class Spec(metaclass=_ExtensionType):
+    step: float
+    zero_point: int
+    bits: int
+    transform: int
+    transform_size: int
+    kept_bands: int
+    band_steps: list[int]
+    permutation: list[int]
+    dead_zone: float
+    max_code_length: int
+    block_rows: int
+    block_columns: int
+    clamps_nonfinite: bool
+    def __init__(self) -> None: ...
+    def set_tables(
+        self,
+        band_class: Sequence[int],
+        classes: Sequence[tuple[int, int, Sequence[int], Sequence[int]]],
+    ) -> None: ...
+    def tables(self) -> tuple[list[int], list[_ClassTuple]] | None: ...
+    def section_size_bytes(self) -> int: ...
+
+@final
+class ParsedFrame(metaclass=_ExtensionType):
+    def __init__(self, buffer: memoryview, spec: Spec | None) -> None: ...
+    def decode_into(self, out: npt.NDArray[Any], origin: Sequence[int], max_block_bytes: int, threads: int) -> None: ...
+    def outline(self) -> tuple[int, bool, int, tuple[int, int, int, int]]: ...
+    def describe(self) -> dict[str, Any]: ...
+    def spec(self) -> Spec: ...
+
+@final
+class TableStatistics(metaclass=_ExtensionType):
+    def __init__(self, spec: Spec) -> None: ...
+    def update(self, array: npt.NDArray[Any], dtype: int, is_nhwc: bool) -> None: ...
+    def merge(self, other: TableStatistics) -> None: ...
+    def build(self) -> tuple[list[int], list[_ClassTuple]]: ...

@@ -1,0 +1,243 @@
+"""Writes tests/golden/v1: small frames with their input and output, for ever. Run by hand, never by tests.
+
+    python tests/golden/make_golden.py
+
+Frames of version 1 must not change any more once they are released: a change of the encoder's choices needs new files
+here, a change of what a decoder returns needs a new version. Inputs come from integer arithmetic alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+import fmcodec
+from fmcodec import CodecSpec, TableClass, Tables, TableStatistics, reference
+
+FOLDER = Path(__file__).resolve().parent / "v1"
+
+
+class Case(NamedTuple):
+    """A tensor and how to code it."""
+
+    name: str
+    about: str
+    x: Any
+    spec: CodecSpec
+    layout: str = "nchw"
+    embed_spec: bool = True
+
+
+def random_integers(seed: int, count: int) -> list[int]:
+    """32-bit integers of Knuth's linear congruential generator (MMIX), the upper half of its state."""
+    state = seed
+    found = []
+    for _ in range(count):
+        state = (6364136223846793005 * state + 1442695040888963407) % 2**64
+        found.append(state >> 32)
+    return found
+
+
+def peaked(seed: int, shape: tuple[int, ...], *, zeros: int = 0, bits: int = 7) -> Any:
+    """Integers around 0 with another spread in each channel; ``zeros`` of 16 values are 0. Channels are axis -3."""
+    count = int(np.prod(shape))
+    draws = np.array(random_integers(seed, 3 * count), np.int64).reshape(3, *shape)
+    spread = 1 << np.resize(np.arange(bits + 1)[::-1] % bits + 1, shape[-3]).reshape(-1, 1, 1)
+    # The product of two uniform numbers has a peak at 0.
+    magnitude = (draws[0] % spread) * (draws[0] // 256 % spread) // spread
+    sign = 1 - 2 * (draws[1] % 2)
+    return np.where(draws[2] % 16 < zeros, 0, sign * magnitude)
+
+
+def smooth(seed: int, shape: tuple[int, ...]) -> Any:
+    """Integers that resemble their neighbours along all axes of the last three."""
+    x = peaked(seed, shape, bits=5)
+    for axis in (-1, -2, -3):
+        x = np.cumsum(x, axis=axis) // 2
+    return np.clip(x, -8191, 8191)
+
+
+def scaled(x: Any, dtype: str = "float32") -> Any:
+    """Integers as multiples of 1 / 64: exact in binary32, and rounded to the dtype."""
+    numbers = x.astype(np.float32) / np.float32(64)
+    return numbers.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def calibrated(spec: CodecSpec, x: Any) -> CodecSpec:
+    """The spec with static tables for a tensor."""
+    statistics = TableStatistics(spec)
+    statistics.update(x)
+    return spec.replace(tables=statistics.build())
+
+
+def cases() -> list[Case]:
+    """All frames."""
+    dct = CodecSpec(step=1 / 64, bits=14, zero_point=8192, transform="dct", transform_size=4)
+    plain_and_masked = Tables(
+        band_class=(0, 1, 2, 1),
+        classes=(
+            TableClass(mode="zero"),
+            TableClass(mode="plain", shift=1, value_lengths=(1, 2, 3, *[0] * 252, 3)),
+            TableClass(mode="masked", value_lengths=(0, 1, *[0] * 253, 1), mask_lengths=(1, *[0] * 254, 1)),
+        ),
+    )
+    few_codes = np.minimum(np.abs(peaked(31, (4, 6, 8), bits=3)), 3)
+    few_codes[0] = 0
+    few_codes[2] = -1
+    half_zero = peaked(17, (6, 12, 8), bits=5)
+    half_zero[:, :6] = 0
+    not_finite = scaled(peaked(19, (3, 4, 5)))
+    not_finite[0, 0, :3] = [np.nan, np.inf, -np.inf]
+    activations = np.abs(peaked(16, (8, 40, 40), zeros=10)).astype(np.uint8)
+    fine = scaled(peaked(11, (24, 9, 7)))
+    return [
+        Case("one-value", "the smallest tensor", np.array([[[200]]], np.uint8), CodecSpec()),
+        Case("float32", "identity, signed levels", scaled(peaked(1, (12, 9, 11))), CodecSpec(step=0.05, zero_point=60)),
+        Case(
+            "float16-nhwc",
+            "rank 4, channels last, sparse",
+            np.ascontiguousarray(scaled(np.abs(peaked(2, (2, 9, 8, 7), zeros=11)), "float16").transpose(0, 2, 3, 1)),
+            CodecSpec(step=0.03),
+            layout="nhwc",
+        ),
+        Case(
+            "bfloat16",
+            "dead zone, band step",
+            scaled(peaked(3, (7, 6, 9)), "bfloat16"),
+            CodecSpec(step=0.02, zero_point=128, band_steps=(2,), dead_zone=0.75),
+        ),
+        Case(
+            "int8-lossless",
+            "all levels",
+            np.clip(peaked(4, (9, 10, 10), bits=8), -128, 127).astype(np.int8),
+            CodecSpec(zero_point=128),
+        ),
+        Case(
+            "uint8-blocks",
+            "30 blocks in 2 groups",
+            np.abs(peaked(5, (3, 20, 30))).astype(np.uint8),
+            CodecSpec(block_shape=(4, 5)),
+        ),
+        Case("uint8-sampled", "blocks large enough for sampled histograms", activations, CodecSpec()),
+        Case(
+            "wide-levels",
+            "16-bit levels with low bits, permutation",
+            scaled(peaked(6, (5, 8, 9), bits=12)),
+            CodecSpec(step=1 / 128, bits=16, zero_point=30000, permutation=(3, 0, 4, 1, 2)),
+        ),
+        Case("dct4", "one band step", scaled(smooth(7, (8, 7, 9))), dct.replace(band_steps=(5,))),
+        Case(
+            "dct8",
+            "groups of 8, 4 and 1, a step per frequency, zonal mask",
+            scaled(smooth(8, (13, 7, 9))),
+            dct.replace(transform_size=8, kept_bands=5, band_steps=tuple(range(2, 10))),
+        ),
+        Case(
+            "dct16",
+            "groups of 16, 8, 4, a step per channel, two images",
+            scaled(smooth(9, (2, 28, 5, 6))),
+            dct.replace(transform_size=16, band_steps=tuple(range(2, 30)), dead_zone=0.6, max_code_length=9),
+        ),
+        Case(
+            "dct-fine", "coefficients with low bits", scaled(64 * smooth(12, (9, 6, 7))), dct.replace(transform_size=8)
+        ),
+        Case(
+            "dct32",
+            "groups of 32 and 8, permutation, blocks",
+            scaled(smooth(10, (40, 6, 6))),
+            dct.replace(
+                transform_size=32,
+                permutation=tuple(7 * i % 40 for i in range(40)),
+                band_steps=(6,),
+                block_shape=(4, 4),
+            ),
+        ),
+        Case("static", "calibrated tables in the frame", fine, calibrated(CodecSpec(step=0.05, zero_point=60), fine)),
+        Case(
+            "static-external",
+            "calibrated tables, spec not in the frame",
+            fine,
+            calibrated(dct.replace(transform_size=8, band_steps=(7,)), fine),
+            embed_spec=False,
+        ),
+        Case(
+            "external",
+            "adaptive tables, spec not in the frame",
+            fine,
+            CodecSpec(step=0.1, bits=6, zero_point=20),
+            embed_spec=False,
+        ),
+        Case(
+            "static-modes",
+            "static classes of all modes",
+            few_codes.astype(np.float32),
+            CodecSpec(bits=9, zero_point=200, tables=plain_and_masked),
+        ),
+        Case(
+            "raw",
+            "a value without a code",
+            (few_codes + 40).astype(np.float32),
+            CodecSpec(bits=9, zero_point=200, tables=plain_and_masked),
+        ),
+        Case(
+            "zero-blocks",
+            "half of the blocks have size 0",
+            half_zero.astype(np.int8),
+            CodecSpec(zero_point=128, block_shape=(6, 4)),
+        ),
+        Case(
+            "not-finite",
+            "NaN and infinities, clamped",
+            not_finite,
+            CodecSpec(step=0.5, bits=4, zero_point=7, nonfinite="clamp"),
+        ),
+        Case("no-values", "rank 4 with 0 images", np.zeros((0, 3, 4, 5), np.float32), CodecSpec(step=0.5)),
+        Case(
+            "no-rows",
+            "rank 3 with 0 rows, transformed",
+            np.zeros((5, 0, 4), np.float16),
+            CodecSpec(transform="dct", transform_size=4),
+        ),
+    ]
+
+
+def stored(x: Any) -> Any:
+    """bfloat16 as its bit patterns, which every NumPy can read."""
+    return x.view(np.uint16) if x.dtype.name == "bfloat16" else x
+
+
+def main() -> None:
+    """Write all files, and remove what is no longer listed."""
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.iterdir():
+        path.unlink()
+    entries = []
+    for case in cases():
+        frame = fmcodec.encode(case.x, case.spec, layout=case.layout, embed_spec=case.embed_spec)
+        if frame != reference.encode(case.x, case.spec, layout=case.layout, embed_spec=case.embed_spec):
+            raise SystemExit(f"{case.name}: core and reference differ")
+        (FOLDER / f"{case.name}.fmc").write_bytes(frame)
+        np.save(FOLDER / f"{case.name}.input.npy", stored(case.x), allow_pickle=False)
+        np.save(FOLDER / f"{case.name}.output.npy", stored(fmcodec.decode(frame, spec=case.spec)), allow_pickle=False)
+        entries.append(
+            {
+                "name": case.name,
+                "about": case.about,
+                "dtype": case.x.dtype.name,
+                "shape": list(case.x.shape),
+                "layout": case.layout,
+                "embed_spec": case.embed_spec,
+                "spec": json.loads(case.spec.to_json()),
+            }
+        )
+        print(f"{case.name:16} {case.x.nbytes:6} -> {len(frame):6} bytes")
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    (FOLDER / "manifest.json").write_text(f"[\n{lines}\n]\n", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()

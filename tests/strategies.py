@@ -1,0 +1,250 @@
+"""Tensors, specs and layouts for hypothesis, and what tests compare them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import fmcodec
+from fmcodec import CodecSpec, TableClass, Tables, reference
+from fmcodec.reference.transform import kept_band_total
+
+DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
+ISAS = tuple(fmcodec.available_isas())
+VIEWS = ("contiguous", "transposed", "reversed", "stepped", "sliced", "packed", "unaligned")
+KINDS = ("dense", "relu", "sparse", "heavy", "few", "constant", "zeros", "extreme")
+
+Layout = Literal["nchw", "nhwc"]
+Array = NDArray[Any]
+
+
+def share(part: float) -> settings:
+    """Settings with a part of the examples of the profile, for tests whose examples take long."""
+    return settings(max_examples=max(1, round(part * settings().max_examples)))
+
+
+@contextmanager
+def on_isa(name: str) -> Iterator[None]:
+    """Use one instruction set for a while."""
+    fmcodec.force_isa(name)
+    try:
+        yield
+    finally:
+        fmcodec.force_isa(None)
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of a name, also for bfloat16."""
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+
+
+def same(a: Array, b: Array) -> bool:
+    """Whether two arrays have one dtype, one shape and the same bits."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# --- values
+
+
+def values(rng: np.random.Generator, kind: str, shape: tuple[int, ...], scale: float) -> NDArray[np.float64]:
+    """Values of a kind, with another scale along each entry of the first axis."""
+    if kind == "zeros":
+        return np.zeros(shape)
+    if kind == "constant":
+        return np.full(shape, scale * rng.normal())
+    if kind == "few":
+        return rng.choice(scale * rng.normal(size=3), size=shape)
+    if kind == "extreme":
+        limits = [0.0, -0.0, 1e-45, -1e-40, 6e-8, 65504.0, 1e30, -1e38, 3.4e38, -3.4e38, 0.5, 1.5, scale, -scale]
+        return rng.choice(limits, size=shape)
+    gain = scale * np.exp2(rng.integers(-5, 3, size=shape[:1]).reshape(-1, *[1] * (len(shape) - 1)))
+    if kind == "heavy":
+        return rng.standard_t(1.5, size=shape) * gain
+    x = rng.normal(0.2, 1.0, size=shape) * gain
+    if kind == "relu":
+        return np.maximum(x, 0.0)
+    if kind == "sparse":
+        return np.where(rng.random(shape) < rng.choice([0.5, 0.9, 0.99]), 0.0, x)
+    return x
+
+
+def as_dtype(x: NDArray[np.float64], dtype: str) -> Array:
+    """Converted to a dtype, out-of-range values to its limits."""
+    if dtype in ("int8", "uint8"):
+        info = np.iinfo(dtype)
+        return np.clip(np.rint(x), info.min, info.max).astype(dtype)
+    largest = {"float32": 3.4028235e38, "float16": 65504.0, "bfloat16": 3.3895314e38}[dtype]
+    return np.clip(x, -largest, largest).astype(np.float32).astype(numpy_dtype(dtype))
+
+
+def with_view(x: Array, view: str) -> Array:
+    """The same values in memory with other strides."""
+    if view == "transposed":
+        axes = tuple(np.roll(range(x.ndim), 1))
+        return np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes))
+    if view == "reversed":
+        backwards = (slice(None, None, -1),) * x.ndim
+        return np.ascontiguousarray(x[backwards])[backwards]
+    if view == "stepped":
+        stepped = np.zeros(tuple(3 * extent for extent in x.shape), x.dtype)[(slice(None, None, 3),) * x.ndim]
+        stepped[...] = x
+        return stepped
+    if view == "sliced":
+        inner = np.zeros(tuple(extent + 3 for extent in x.shape), x.dtype)[(slice(1, -2),) * x.ndim]
+        inner[...] = x
+        return inner
+    if view == "packed":
+        # A field of packed records: strides that are no multiples of the item size.
+        record = np.zeros(x.shape, np.dtype([("tag", "u1"), ("value", x.dtype)]))["value"]
+        record[...] = x
+        return record
+    if view == "unaligned":
+        memory = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+        memory[...] = x
+        return memory
+    return np.ascontiguousarray(x)
+
+
+# --- shapes
+
+
+@st.composite
+def nchw_shapes(draw: st.DrawFn, *, with_empty: bool = True) -> tuple[int, int, int, int]:
+    """Small shapes: also without values, of one pixel or channel, with channels that are no multiple of a transform."""
+    least = 0 if with_empty else 1
+    channels = draw(st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 31, 32, 33, 44, 70]) | st.integers(least, 20))
+    pixels = st.sampled_from([1, 2, 7, 8, 9]) | st.integers(least, 13)
+    return draw(st.integers(least, 3)), channels, draw(pixels), draw(pixels)
+
+
+def in_layout(x: Array, layout: str) -> Array:
+    """An NCHW array with the axes of a layout, contiguous."""
+    return np.ascontiguousarray(x if layout == "nchw" else np.moveaxis(x, -3, -1))
+
+
+# --- specs
+
+
+@st.composite
+def code_lengths(draw: st.DrawFn, tokens: list[int]) -> tuple[int, ...]:
+    """Lengths of a complete code for some of the tokens, cut after the last used one."""
+    used = draw(st.lists(st.sampled_from(tokens), min_size=1, max_size=len(tokens), unique=True))
+    histogram = np.zeros(256, np.int64)
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    histogram[used] = np.exp2(rng.uniform(0, draw(st.sampled_from([1, 6, 20])), size=len(used))).astype(np.int64)
+    lengths = reference.limited_lengths(histogram, draw(st.integers(8, 15)))
+    return tuple(np.trim_zeros(lengths, "b").tolist())
+
+
+@st.composite
+def table_classes(draw: st.DrawFn) -> TableClass:
+    """Any class."""
+    mode = draw(st.sampled_from(["zero", "plain", "plain", "masked"]))
+    if mode == "zero":
+        return TableClass(mode="zero")
+    small = [0, 1, 2, 3, 253, 254, 255]
+    everything = list(range(256))
+    tokens = draw(st.sampled_from([small, everything]))
+    if mode == "plain":
+        shift = draw(st.sampled_from([0, 0, 0, 1, 5, 13]))
+        return TableClass(mode="plain", shift=shift, value_lengths=draw(code_lengths(tokens)))
+    return TableClass(
+        mode="masked", value_lengths=draw(code_lengths(tokens[1:])), mask_lengths=draw(code_lengths(everything))
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn, band_count: int) -> Tables:
+    """Any static tables for a number of bands."""
+    classes = draw(st.lists(table_classes(), min_size=1, max_size=4))
+    band_class = draw(st.lists(st.integers(0, len(classes) - 1), min_size=band_count, max_size=band_count))
+    return Tables(band_class=tuple(band_class), classes=tuple(classes))
+
+
+@st.composite
+def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = True) -> CodecSpec:
+    """Any spec that can code such a tensor."""
+    bits = draw(st.sampled_from([8, 8, 4, 2, 6] + ([] if dtype in ("int8", "uint8") else [9, 12, 16])))
+    size = draw(st.sampled_from([1, 1, 4, 8, 16, 32]))
+    steps = draw(st.sampled_from([1, size, max(channels, 1), 3]))
+    step_values = draw(st.sampled_from([[1], [1, 2, 3], [16, 17, 255, 65535]]))
+    spec = CodecSpec(
+        step=draw(st.sampled_from([1.0, 0.5, 0.1, 1 / 3, 0.01, 3.7, 2.0**-64, 2.0**64])),
+        zero_point=draw(st.sampled_from([0, 2 ** (bits - 1), 2**bits - 1]) | st.integers(0, 2**bits - 1)),
+        bits=bits,
+        transform="identity" if size == 1 else "dct",
+        transform_size=size,
+        kept_bands=draw(st.none() | st.integers(1, size)),
+        band_steps=tuple(draw(st.lists(st.sampled_from(step_values), min_size=steps, max_size=steps))),
+        permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)) if channels else None,
+        dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
+        max_code_length=draw(st.integers(8, 15)),
+        block_shape=draw(st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9))),
+        nonfinite=draw(st.sampled_from(["raise", "clamp"])),
+    )
+    if with_tables and draw(st.integers(0, 3)) == 0:
+        return spec.replace(tables=draw(tables(kept_band_total(spec, channels))))
+    return spec
+
+
+# --- cases
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tensor in some memory and layout, and how to code it."""
+
+    x: Array
+    layout: Layout
+    spec: CodecSpec
+    embed_spec: bool
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.x.shape[-3 if self.layout == "nchw" else -1])
+
+    @property
+    def decode_spec(self) -> CodecSpec | None:
+        """What `decode` has to be given."""
+        return None if self.embed_spec else self.spec
+
+    def encode(self, **options: Any) -> bytes:
+        """The frame of the core."""
+        return fmcodec.encode(self.x, self.spec, layout=self.layout, embed_spec=self.embed_spec, **options)
+
+    def encode_by_reference(self) -> bytes:
+        """The frame of the reference."""
+        return reference.encode(self.x, self.spec, layout=self.layout, embed_spec=self.embed_spec)
+
+
+@st.composite
+def tensors(draw: st.DrawFn, layout: str, dtypes: tuple[str, ...] = DTYPES, *, with_empty: bool = True) -> Array:
+    """A tensor of rank 3 or 4 in any memory."""
+    dtype = draw(st.sampled_from(dtypes))
+    shape = draw(nchw_shapes(with_empty=with_empty))
+    if draw(st.booleans()):
+        shape = shape[1:]
+    rng = np.random.default_rng(draw(st.integers(0, 9999)))
+    x = as_dtype(values(rng, draw(st.sampled_from(KINDS)), shape, draw(st.sampled_from([0.05, 1.0, 40.0]))), dtype)
+    return with_view(in_layout(x, layout), draw(st.sampled_from(VIEWS)))
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn, dtypes: tuple[str, ...] = DTYPES, *, with_tables: bool = True, with_empty: bool = True
+) -> Case:
+    """A tensor and a spec for it."""
+    layout: Layout = draw(st.sampled_from(["nchw", "nhwc"]))
+    x = draw(tensors(layout, dtypes, with_empty=with_empty))
+    channels = x.shape[-3 if layout == "nchw" else -1]
+    spec = draw(specs(channels, x.dtype.name, with_tables=with_tables))
+    return Case(x, layout, spec, embed_spec=draw(st.booleans()))

@@ -1,0 +1,174 @@
+"""The layers of the source: who may include and import what, and the form of each file."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CPP = ROOT / "cpp"
+PYTHON = ROOT / "python" / "fmcodec"
+CPP_FILES = sorted([*CPP.rglob("*.h"), *CPP.rglob("*.cpp")])
+PYTHON_FILES = sorted([*PYTHON.rglob("*.py"), *PYTHON.rglob("*.pyi")])
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
+STANDARD_HEADER = re.compile(r"[a-z_]+")
+
+
+def names(files: list[Path]) -> list[str]:
+    """Paths in the repository, as names of tests."""
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+def includes(file: Path) -> list[str]:
+    """What a C++ file includes."""
+    return INCLUDE.findall(file.read_text(encoding="ascii"))
+
+
+def files_of(folder: str) -> list[Path]:
+    """The C++ files of one folder, without its folders."""
+    return [file for file in CPP_FILES if file.parent == CPP / folder]
+
+
+# --- C++
+
+
+@pytest.mark.parametrize("file", files_of("fmcodec/kernels"), ids=names(files_of("fmcodec/kernels")))
+def test_kernels_know_nothing_but_themselves(file: Path) -> None:
+    for header in includes(file):
+        is_own = header.startswith("fmcodec/kernels/") and (CPP / header).exists()
+        assert STANDARD_HEADER.fullmatch(header) or header.startswith("hwy/") or is_own, header
+
+
+@pytest.mark.parametrize("file", files_of("fmcodec"), ids=names(files_of("fmcodec")))
+def test_core_knows_nothing_of_python_and_vectors(file: Path) -> None:
+    for header in includes(file):
+        assert not re.search(r"pybind11|Python\.h|numpy|hwy|-inl\.h", header), header
+        assert not header.startswith("fmcodec/") or (CPP / header).exists(), header
+
+
+@pytest.mark.parametrize("file", files_of("bindings"), ids=names(files_of("bindings")))
+def test_bindings_leave_vectors_to_the_core(file: Path) -> None:
+    for header in includes(file):
+        assert not re.search(r"hwy|-inl\.h|immintrin", header), header
+
+
+def test_no_includes_in_a_circle() -> None:
+    graph = {str(file.relative_to(CPP)): includes(file) for file in CPP_FILES if file.suffix == ".h"}
+    done: set[str] = set()
+
+    def visit(header: str, path: tuple[str, ...]) -> None:
+        assert header not in path, " -> ".join((*path, header))
+        if header not in done:
+            for included in graph.get(header, ()):
+                visit(included, (*path, header))
+            done.add(header)
+
+    for header in graph:
+        visit(header, ())
+
+
+# --- Python
+
+
+def imports(file: Path, *, with_nested: bool) -> set[str]:
+    """Modules that a Python file imports, at its top or anywhere."""
+    tree = ast.parse(file.read_text(encoding="ascii"))
+    found: set[str] = set()
+    for node in ast.walk(tree) if with_nested else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def is_below(module: str, packages: tuple[str, ...]) -> bool:
+    """Whether a module is one of the packages or inside one."""
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+CORE = ["__init__", "arrays", "bounds", "codec", "errors", "isa", "spec", "table_statistics"]
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_modules_import_only_each_other(name: str) -> None:
+    # The bounds follow from the arithmetic of the reference.
+    also = ("fmcodec.reference.transform",) if name == "bounds" else ()
+    allowed = ("fmcodec._core", *(f"fmcodec.{module}" for module in CORE), *also)
+    for module in imports(PYTHON / f"{name}.py", with_nested=False):
+        top = module.split(".")[0]
+        is_own = module == "fmcodec" or is_below(module, allowed)
+        assert top in sys.stdlib_module_names or top in ("numpy", "msgspec") or is_own, module
+
+
+@pytest.mark.parametrize("file", sorted((PYTHON / "reference").glob("*.py")), ids=lambda file: file.stem)
+def test_reference_is_plain_numpy(file: Path) -> None:
+    allowed = ("numpy", "fmcodec.reference", "fmcodec.errors", "fmcodec.spec")
+    for module in imports(file, with_nested=True):
+        assert module.split(".")[0] in sys.stdlib_module_names or is_below(module, allowed), module
+
+
+HEAVY = ("torch", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes")
+
+
+@pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
+def test_heavy_packages_are_imported_late(file: Path) -> None:
+    # fmcodec.torch is a layer over torch and the demo an application; elsewhere the functions import what they need.
+    first = file.relative_to(PYTHON).parts[0]
+    allowed = ("torch",) if first == "torch" else HEAVY if first.startswith("demo") else ()
+    for module in imports(file, with_nested=False):
+        assert is_below(module, allowed) or not is_below(module, HEAVY), module
+
+
+def modules_after(statement: str) -> set[str]:
+    """Modules that are loaded after a statement in a new interpreter."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(result.stdout))
+
+
+def test_import_is_light() -> None:
+    loaded = modules_after("import fmcodec")
+    assert not {module.split(".")[0] for module in loaded} & {*HEAVY, "click", "hypothesis", "networkx"}
+    own = {module for module in loaded if is_below(module, ("fmcodec",))}
+    core = ("fmcodec._core", "fmcodec.reference", *(f"fmcodec.{name}" for name in CORE[1:]))
+    assert all(module == "fmcodec" or is_below(module, core) for module in own), own
+    assert len(loaded - modules_after("import numpy, msgspec.json, importlib.metadata")) < 30
+
+
+# --- files
+
+
+@pytest.mark.parametrize("file", [*CPP_FILES, *PYTHON_FILES], ids=names([*CPP_FILES, *PYTHON_FILES]))
+def test_files_are_short_and_ascii(file: Path) -> None:
+    content = file.read_bytes()
+    content.decode("ascii")
+    assert content.count(b"\n") < 500
+    assert not content or content.endswith(b"\n")
+    assert b"\r" not in content and b"\t" not in content
+
+
+@pytest.mark.parametrize("file", CPP_FILES, ids=names(CPP_FILES))
+def test_cpp_files_begin_with_licence_and_purpose(file: Path) -> None:
+    lines = file.read_text(encoding="ascii").splitlines()
+    assert lines[0] == "// SPDX-License-Identifier: Apache-2.0"
+    # A .cpp file with a header of its own has the sentence there.
+    if file.suffix == ".h" or not file.with_suffix(".h").exists():
+        comment = re.match(r"((?:// .*\n|//\n)+)", "\n".join(lines[1:]) + "\n")
+        assert comment and re.search(r"\.$", comment[1], re.MULTILINE)
+    if file.suffix == ".h" and not file.name.endswith("-inl.h"):
+        assert "#pragma once" in lines
+
+
+@pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
+def test_python_files_begin_with_a_docstring(file: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="ascii")))
+    assert docstring and docstring.split("\n\n")[0].rstrip().endswith((".", ":"))

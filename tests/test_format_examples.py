@@ -1,0 +1,215 @@
+"""The worked examples of docs/format.md are what core and reference do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import fmcodec
+from fmcodec import CodecSpec, TableClass, Tables, reference
+from fmcodec._core import kernels
+from fmcodec.reference.transform import matrix_product
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
+FENCE = re.compile(r"^```(hex|bits|numbers) name=(\S+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Example(NamedTuple):
+    """A fenced block: its kind, its attributes and its lines."""
+
+    kind: str
+    attributes: dict[str, str]
+    lines: list[str]
+
+    def numbers(self, name: str) -> list[int]:
+        """An attribute of numbers with commas."""
+        return [int(number) for number in self.attributes[name].split(",")]
+
+    def lengths(self, name: str) -> tuple[int, ...]:
+        """An attribute of code lengths, given as token:length."""
+        pairs = dict(pair.split(":") for pair in self.attributes[name].split(","))
+        by_token = {int(token): int(length) for token, length in pairs.items()}
+        return tuple(by_token.get(token, 0) for token in range(max(by_token) + 1))
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of a block of hex or bits."""
+        fields = []
+        for line in self.lines:
+            content, separator, meaning = line.partition(";")
+            assert separator and meaning.strip(), f"no meaning: {line}"
+            if self.kind == "hex":
+                offset, _, content = content.partition(":")
+                assert int(offset) == sum(len(field) // 2 for field in fields), f"wrong offset: {line}"
+            fields.append(content.replace(" ", ""))
+        if self.kind == "hex":
+            return bytes.fromhex("".join(fields))
+        text = "".join(fields)
+        assert set(text) <= {"0", "1"}
+        text += "0" * (-len(text) % 8)
+        return bytes(int(text[i : i + 8][::-1], 2) for i in range(0, len(text), 8))
+
+    @property
+    def rows(self) -> dict[str, list[int]]:
+        """The lines of a block of numbers by name."""
+        pairs = (line.split(":") for line in self.lines)
+        return {name: [int(number) for number in numbers.split()] for name, numbers in pairs}
+
+
+def read_page() -> dict[str, Example]:
+    """All examples of the page by name."""
+    examples = {}
+    for kind, name, attributes, body in FENCE.findall(PAGE.read_text(encoding="ascii")):
+        assert name not in examples
+        pairs = dict(attribute.split("=") for attribute in attributes.split())
+        examples[name] = Example(kind, pairs, body.splitlines())
+    return examples
+
+
+EXAMPLES = read_page()
+
+
+def check_frame(example: Example) -> None:
+    frame = example.data
+    x = np.array(example.numbers("values"), example.attributes["dtype"]).reshape(example.numbers("shape"))
+    assert fmcodec.encode(x) == reference.encode(x, CodecSpec()) == frame
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
+    np.testing.assert_array_equal(reference.decode(frame), x)
+
+
+def check_frame_class_section(example: Example) -> None:
+    assert example.data == bytes.fromhex(example.attributes["bytes"]) == EXAMPLES["frame"].data[90:96]
+    tables = reference.read_class_section(example.data, 1, 0)
+    lengths = EXAMPLES["frame-stream"].lengths("lengths")
+    assert tables == Tables(band_class=(0,), classes=(TableClass(mode="plain", value_lengths=lengths),))
+
+
+def check_two_classes(example: Example) -> None:
+    assert example.data == bytes.fromhex(example.attributes["bytes"])
+    lengths = (2, 2, 2, *[0] * 252, 2)
+    classes = (TableClass(mode="zero"), TableClass(mode="plain", shift=3, value_lengths=lengths))
+    tables = Tables(band_class=(0, 1, 1), classes=classes)
+    assert reference.read_class_section(example.data, 3, -128) == tables
+    assert reference.write_class_section(tables, -128) == example.data
+    # The core writes the same bytes into the spec section of a frame.
+    spec = CodecSpec(transform="dct", transform_size=4, tables=tables)
+    frame = fmcodec.encode(np.zeros((3, 1, 1), np.float32), spec)
+    assert frame[52 + 22 :].startswith(example.data)
+    assert fmcodec.inspect(frame).spec.tables == tables
+
+
+def check_tokens(example: Example) -> None:
+    tokens = np.array(example.numbers("tokens"))
+    lengths = example.lengths("lengths")
+    writer, code = reference.BitWriter(), reference.Code(lengths)
+    reference.write_tokens(writer, code, tokens)
+    assert writer.to_bytes() == example.data
+    np.testing.assert_array_equal(reference.read_tokens(reference.BitReader(example.data), code, len(tokens)), tokens)
+    padded = np.zeros(256, np.uint8)
+    padded[: len(lengths)] = lengths
+    assert kernels.write_wavelet(tokens.astype(np.uint8), padded) == (example.data, len(writer))
+    np.testing.assert_array_equal(kernels.read_wavelet(example.data, padded, len(tokens)), tokens)
+
+
+def check_frame_stream(example: Example) -> None:
+    check_tokens(example)
+    assert EXAMPLES["frame"].data[96:] == b"\0" + example.data
+
+
+def check_masked_stream(example: Example) -> None:
+    symbols = np.array(example.numbers("symbols"))
+    table_class = TableClass(
+        mode="masked", value_lengths=example.lengths("values"), mask_lengths=example.lengths("masks")
+    )
+    writer, coder = reference.BitWriter(), reference.ClassCoder(table_class, -128)
+    coder.write(writer, symbols)
+    assert writer.to_bytes() == example.data
+    np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), len(symbols)), symbols)
+    # One channel of signed bytes has token_minimum = -128 if the zero point is 128.
+    spec = CodecSpec(zero_point=128, tables=Tables(band_class=(0,), classes=(table_class,)))
+    x = symbols.astype(np.int8).reshape(1, 2, 5)
+    frame = fmcodec.encode(x, spec)
+    assert frame.endswith(b"\0" + example.data)
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
+
+
+def check_dct_group(example: Example) -> None:
+    rows = example.rows
+    matrix = reference.dct_matrix(4)
+    assert [rows[f"M, k = {k}"] for k in range(4)] == matrix.tolist()
+    levels = np.array(rows["levels"]).reshape(4, 1)
+    assert (matrix @ levels).reshape(-1).tolist() == rows["sums"]
+    spec = CodecSpec(transform="dct", transform_size=4, band_steps=(3,), dead_zone=0.6)
+    coefficients = reference.coefficients_from_levels(levels, spec)
+    assert coefficients.reshape(-1).tolist() == rows["coefficients"]
+    symbols = reference.symbols_from_coefficients(coefficients, spec, 4)
+    assert symbols.reshape(-1).tolist() == rows["symbols"]
+    decoded = reference.coefficients_from_symbols(symbols, spec, 4)
+    assert decoded.reshape(-1).tolist() == rows["decoded coefficients"]
+    assert (matrix.T @ decoded).reshape(-1).tolist() == rows["decoded sums"]
+    assert matrix_product(matrix.T, decoded).reshape(-1).tolist() == rows["decoded levels"]
+
+    as_integers = matrix.astype(np.int32)
+    assert kernels.dct(as_integers, levels.astype(np.int32), True).reshape(-1).tolist() == rows["coefficients"]
+    assert kernels.dct(as_integers, decoded.astype(np.int32), False).reshape(-1).tolist() == rows["decoded levels"]
+    assert kernels.quantize_band(coefficients.astype(np.int32), 3, 1).reshape(-1).tolist() == rows["symbols"]
+    x = levels.astype(np.uint8).reshape(4, 1, 1)
+    assert fmcodec.decode(fmcodec.encode(x, spec)).reshape(-1).tolist() == rows["decoded levels"]
+
+
+def check_raw_block(example: Example) -> None:
+    symbols = np.array(example.numbers("symbols"))
+    # Static tables for zeros only: what is not zero has no code.
+    tables = Tables(band_class=(0,), classes=(TableClass(mode="zero"),))
+    spec = CodecSpec(bits=4, zero_point=5, tables=tables)
+    x = symbols.astype(np.float32).reshape(1, 2, 2)
+    frame = fmcodec.encode(x, spec)
+    assert frame.endswith(example.data) and fmcodec.inspect(frame).blocks[-1].size_bytes == len(example.data)
+    assert reference.encode(x, spec) == frame
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
+    np.testing.assert_array_equal(reference.decode(frame), x)
+
+
+CHECKS: dict[str, Callable[[Example], None]] = {
+    "frame": check_frame,
+    "frame-class-section": check_frame_class_section,
+    "two-classes": check_two_classes,
+    "frame-stream": check_frame_stream,
+    "uneven-tree": check_tokens,
+    "two-complete-trees": check_tokens,
+    "masked-stream": check_masked_stream,
+    "dct-group": check_dct_group,
+    "raw-block": check_raw_block,
+}
+
+
+def test_every_example_is_checked() -> None:
+    assert set(EXAMPLES) == set(CHECKS)
+    fences = re.findall(r"^```(hex|bits|numbers)", PAGE.read_text(encoding="ascii"), re.MULTILINE)
+    assert len(fences) == len(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_example(name: str, isa: str) -> None:
+    CHECKS[name](EXAMPLES[name])
+
+
+def test_crc_check_value_of_the_page() -> None:
+    match = re.search(r'ASCII digits "(\d+)" is ([0-9A-F]{8})h', PAGE.read_text(encoding="ascii"))
+    assert match and kernels.crc32c(match[1].encode()) == int(match[2], 16)
+
+
+def test_no_class_section_is_larger_than_the_page_says() -> None:
+    match = re.search(r"each at most ([\d,]+) bytes plus (\d+) bits per band", PAGE.read_text(encoding="ascii"))
+    assert match
+    bytes_, bits_per_band = int(match[1].replace(",", "")), int(match[2])
+    for channels in (1, 7, 800):
+        spec = CodecSpec(block_shape=(8, 8))
+        bound = fmcodec.encode_bound((channels, 8, 8), "uint8", spec)
+        fixed = 52 + 4 + len(reference.write_spec_section(spec)) + 2 * 8 + 6 + 64 * channels
+        assert bound - fixed <= bytes_ + -(-bits_per_band * channels // 8) + 1

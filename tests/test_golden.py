@@ -1,0 +1,87 @@
+"""Frames of earlier days: encoding still gives these bytes, decoding still gives these values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import fmcodec
+from fmcodec import CodecSpec, reference
+
+FOLDER = Path(__file__).resolve().parent / "golden" / "v1"
+ENTRIES: dict[str, dict[str, Any]] = {
+    entry["name"]: entry for entry in json.loads((FOLDER / "manifest.json").read_text(encoding="ascii"))
+}
+
+
+def load(name: str, part: str) -> Any:
+    """An array of a case."""
+    x = np.load(FOLDER / f"{name}.{part}.npy", allow_pickle=False)
+    return x.view(ml_dtypes.bfloat16) if ENTRIES[name]["dtype"] == "bfloat16" else x
+
+
+def spec_of(name: str) -> CodecSpec:
+    """The spec of a case."""
+    return CodecSpec.from_json(json.dumps(ENTRIES[name]["spec"]))
+
+
+def test_files_are_those_of_the_manifest() -> None:
+    expected = {f"{name}.{end}" for name in ENTRIES for end in ("fmc", "input.npy", "output.npy")}
+    assert {path.name for path in FOLDER.iterdir()} == expected | {"manifest.json"}
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 300_000
+
+
+def test_everything_is_covered() -> None:
+    entries = ENTRIES.values()
+    assert {entry["dtype"] for entry in entries} == {"float32", "float16", "bfloat16", "int8", "uint8"}
+    assert {entry["layout"] for entry in entries} == {"nchw", "nhwc"}
+    assert {len(entry["shape"]) for entry in entries} == {3, 4}
+    assert {spec_of(name).transform_size for name in ENTRIES} == {1, 4, 8, 16, 32}
+    assert {(entry["embed_spec"], "tables" in entry["spec"]) for entry in entries} == {
+        (embeds, is_static) for embeds in (True, False) for is_static in (True, False)
+    }
+    kinds = set()
+    modes = set()
+    for name in ENTRIES:
+        frame = (FOLDER / f"{name}.fmc").read_bytes()
+        spec = spec_of(name)
+        info = fmcodec.inspect(frame, spec=spec)
+        kinds |= {frame[part.offset] if part.size_bytes else None for part in info.blocks if part.kind == "block"}
+        for part in info.blocks:
+            if part.kind == "tables":
+                section = frame[part.offset : part.offset + part.size_bytes]
+                channels = ENTRIES[name]["shape"][-1 if info.layout == "nhwc" else -3]
+                bands = reference.coefficients_from_levels(np.zeros((channels, 1), np.int64), spec)
+                tables = reference.read_class_section(section, len(bands), reference.token_minimum(spec))
+                modes |= {(table_class.mode, table_class.shift > 0) for table_class in tables.classes}
+    assert kinds == {None, 0, 1}
+    assert modes == {("zero", False), ("plain", False), ("plain", True), ("masked", False)}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_core(name: str, isa: str) -> None:
+    entry, spec = ENTRIES[name], spec_of(name)
+    frame = (FOLDER / f"{name}.fmc").read_bytes()
+    x, expected = load(name, "input"), load(name, "output")
+    assert list(x.shape) == entry["shape"] and x.dtype.name == entry["dtype"]
+    assert fmcodec.encode(x, spec, layout=entry["layout"], embed_spec=entry["embed_spec"]) == frame
+    decoded = fmcodec.decode(frame, spec=None if entry["embed_spec"] else spec)
+    assert decoded.dtype == expected.dtype and decoded.shape == expected.shape
+    assert decoded.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_reference(name: str) -> None:
+    entry, spec = ENTRIES[name], spec_of(name)
+    frame = (FOLDER / f"{name}.fmc").read_bytes()
+    expected = load(name, "output")
+    encoded = reference.encode(load(name, "input"), spec, layout=entry["layout"], embed_spec=entry["embed_spec"])
+    assert encoded == frame
+    decoded = reference.decode(frame, spec=None if entry["embed_spec"] else spec)
+    assert decoded.dtype == expected.dtype and decoded.shape == expected.shape
+    assert decoded.tobytes() == expected.tobytes()

@@ -1,0 +1,369 @@
+"""Each kernel against NumPy, on every instruction set, at sizes around the lengths of vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pytest
+from strategies import DTYPES, numpy_dtype
+
+from fmcodec import CodecSpec, reference
+from fmcodec._core import kernels
+from fmcodec.arrays import DTYPE_CODES
+from fmcodec.reference.quantize import to_binary32
+from fmcodec.reference.transform import coefficients_from_symbols, matrix_product
+
+SIZES = [*range(131), 191, 192, 193, 255, 256, 257, 1000]
+TOKEN_MINIMUMS = [0, -1, -100, -128, -254, -255]
+FLOATS = ("float32", "float16", "bfloat16")
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+
+def stored(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Half precision as the kernels see it: bit patterns."""
+    return values.view(np.uint16) if values.dtype.name in ("float16", "bfloat16") else values
+
+
+def pool(dtype: str) -> np.ndarray[Any, Any]:
+    """Finite values of a dtype: all of the small ones, and corners of float32 together with random bit patterns."""
+    if dtype in ("int8", "uint8"):
+        return np.arange(256, dtype=np.uint8).view(dtype)
+    if dtype in ("float16", "bfloat16"):
+        every = np.arange(65536, dtype=np.uint16).view(numpy_dtype(dtype))
+        return every[np.isfinite(every.astype(np.float32))]
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 2**32, 30000, dtype=np.uint32).view(np.float32)
+    ties = np.arange(-1100, 1100, dtype=np.float32) / 2
+    near_ties = np.concatenate([np.nextafter(ties, np.float32(-np.inf)), np.nextafter(ties, np.float32(np.inf))])
+    corners = np.array([0.0, -0.0, 1e-45, -1e-45, 1.1754942e-38, 3.4028235e38, -3.4028235e38], np.float32)
+    usual = rng.normal(0, 300, 3000).astype(np.float32)
+    every = np.concatenate([patterns, ties, near_ties, corners, usual])
+    return every[np.isfinite(every)]
+
+
+POOLS = {dtype: pool(dtype) for dtype in DTYPES}
+QUANTIZERS = [
+    CodecSpec(),
+    CodecSpec(zero_point=128),
+    CodecSpec(step=0.1, zero_point=255),
+    CodecSpec(step=0.37, bits=3, zero_point=2),
+    CodecSpec(step=0.01, bits=2),
+    CodecSpec(step=2.0**64, zero_point=100),
+    CodecSpec(step=2.0**-64, zero_point=100),
+]
+WIDE_QUANTIZERS = [
+    CodecSpec(step=0.01, bits=16, zero_point=30000),
+    CodecSpec(step=3.3e-7, bits=12),
+    CodecSpec(step=2.0**-24, bits=16),
+]
+
+
+def levels_of(values: np.ndarray[Any, Any], spec: CodecSpec) -> np.ndarray[Any, Any]:
+    """The levels of the reference; NaN is 0 and infinity the nearest level."""
+    return reference.levels_from_values(to_binary32(values, values.dtype.name), spec.replace(nonfinite="clamp"))
+
+
+def quantizer(spec: CodecSpec) -> tuple[float, int, int]:
+    """The arguments that kernels take for a spec."""
+    return spec.step, spec.zero_point, spec.bits
+
+
+# --- values and levels
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quantize_all_values(dtype: str) -> None:
+    values = POOLS[dtype]
+    for spec in QUANTIZERS + WIDE_QUANTIZERS:
+        expected = levels_of(values, spec)
+        levels, is_finite = kernels.quantize_to_levels(stored(values), DTYPE_CODES[dtype], *quantizer(spec))
+        np.testing.assert_array_equal(levels, expected)
+        assert is_finite
+        if spec.bits <= 8:
+            tokens, is_finite = kernels.quantize_to_tokens(stored(values), DTYPE_CODES[dtype], *quantizer(spec))
+            np.testing.assert_array_equal(tokens, expected % 256)
+            assert is_finite
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quantize_all_sizes(dtype: str) -> None:
+    values = np.random.default_rng(1).permutation(np.resize(POOLS[dtype], 5000))
+    spec = CodecSpec(step=0.5, zero_point=90)
+    expected = levels_of(values, spec)
+    for size in SIZES:
+        for start in (0, 1, 7):
+            part = stored(values[start : start + size])
+            levels, is_finite = kernels.quantize_to_levels(part, DTYPE_CODES[dtype], *quantizer(spec))
+            assert is_finite and levels.tolist() == expected[start : start + size].tolist()
+            tokens, is_finite = kernels.quantize_to_tokens(part, DTYPE_CODES[dtype], *quantizer(spec))
+            assert is_finite and tokens.tolist() == (expected[start : start + size] % 256).tolist()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_what_is_not_finite_is_reported_wherever_it_is(dtype: str) -> None:
+    spec = CodecSpec(zero_point=60)
+    specials = np.array([np.nan, -np.nan, np.inf, -np.inf], np.float32).astype(numpy_dtype(dtype))
+    if dtype == "float32":
+        payloads = np.array([0x7F800001, 0xFF800001, 0x7FFFFFFF], np.uint32).view(np.float32)
+        specials = np.concatenate([specials, payloads])
+    for size in (1, 3, 4, 5, 15, 16, 17, 33, 64, 100):
+        for position in {0, size // 2, size - 1}:
+            for special in specials:
+                values = np.ones(size, numpy_dtype(dtype))
+                values[position] = special
+                expected = levels_of(values, spec)
+                levels, is_finite = kernels.quantize_to_levels(stored(values), DTYPE_CODES[dtype], *quantizer(spec))
+                assert not is_finite and levels.tolist() == expected.tolist()
+                tokens, is_finite = kernels.quantize_to_tokens(stored(values), DTYPE_CODES[dtype], *quantizer(spec))
+                assert not is_finite and tokens.tolist() == (expected % 256).tolist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spec", QUANTIZERS + WIDE_QUANTIZERS, ids=range(len(QUANTIZERS + WIDE_QUANTIZERS)))
+def test_dequantize_all_levels(dtype: str, spec: CodecSpec) -> None:
+    low, high = spec.level_range
+    inside = np.arange(low, high + 1)
+    outside = np.array([low - 1, high + 1, -(2**31), 2**31 - 1, 2**20, -(2**20)])
+    levels = np.concatenate([inside, outside]).astype(np.int32)
+    expected = reference.values_from_levels(levels.clip(low, high), spec, dtype)
+    actual = kernels.dequantize_levels(levels, DTYPE_CODES[dtype], *quantizer(spec))
+    np.testing.assert_array_equal(actual, stored(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_dequantize_rounds_to_half_precision(dtype: str) -> None:
+    # Steps that reach subnormal results, ties in both directions, and the largest finite value.
+    for step in (2.0**-26, 2.0**-25, 3 * 2.0**-26, 2.0**-14, 1 / 3, 1.0, 1.00390625, 2.0**-8, 40.0, 2.0**64):
+        spec = CodecSpec(step=step, bits=16, zero_point=32768)
+        levels = np.arange(-32768, 32768, dtype=np.int32)
+        actual = kernels.dequantize_levels(levels, DTYPE_CODES[dtype], *quantizer(spec))
+        exact = levels.astype(np.float32) * np.float32(spec.step)
+        largest = np.float32(65504.0 if dtype == "float16" else 3.3895313892515355e38)
+        rounded = exact.clip(-largest, largest).astype(numpy_dtype(dtype))
+        np.testing.assert_array_equal(actual, rounded.view(np.uint16))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dequantize_all_sizes(dtype: str) -> None:
+    rng = np.random.default_rng(2)
+    spec = CodecSpec(step=0.7, zero_point=100)
+    tokens = rng.integers(0, 256, 1000, dtype=np.uint8)
+    for minimum in TOKEN_MINIMUMS:
+        symbols = minimum + (tokens.astype(np.int64) - minimum) % 256
+        expected = stored(reference.values_from_levels(symbols.clip(*spec.level_range), spec, dtype))
+        sizes = SIZES if minimum == -100 else SIZES[::9]
+        for size in sizes:
+            code = DTYPE_CODES[dtype]
+            actual = kernels.dequantize_tokens(tokens[:size], code, *quantizer(spec), minimum)
+            assert actual.tobytes() == expected[:size].tobytes()
+            actual = kernels.dequantize_levels(symbols[:size].astype(np.int32), code, *quantizer(spec))
+            assert actual.tobytes() == expected[:size].tobytes()
+
+
+# --- channel transform and bands
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 16, 32])
+def test_dct_is_the_matrix_product(size: int) -> None:
+    rng = np.random.default_rng(size)
+    matrix = reference.dct_matrix(size)
+    for count in [*range(1, 70), 300]:
+        for limit in (255, 65535, 2**20, 2**31 - 1):  # the last two leave 32 bits, where sums are modulo 2^32
+            rows = rng.integers(-limit, limit, (size, count), endpoint=True)
+            for transform, is_forward in ((matrix, True), (matrix.T, False)):
+                actual = kernels.dct(matrix.astype(np.int32), rows.astype(np.int32), is_forward)
+                np.testing.assert_array_equal(actual, matrix_product(transform, rows))
+
+
+def test_dct_of_one_channel_is_the_identity() -> None:
+    rows = np.array([[5, -7, 2**30]], np.int32)
+    for is_forward in (True, False):
+        np.testing.assert_array_equal(kernels.dct(np.array([[4096]], np.int32), rows, is_forward), rows)
+
+
+def test_dct_and_back_is_nearly_exact() -> None:
+    rng = np.random.default_rng(0)
+    for size in (4, 8, 16, 32):
+        matrix = reference.dct_matrix(size).astype(np.int32)
+        levels = rng.integers(0, 256, (size, 100)).astype(np.int32)
+        back = kernels.dct(matrix, kernels.dct(matrix, levels, True), False)
+        assert np.abs(back - levels).max() <= 2
+
+
+@pytest.mark.parametrize("step", [2, 3, 7, 16, 255, 4096, 65535])
+def test_quantize_band(step: int) -> None:
+    rng = np.random.default_rng(step)
+    multiples = np.arange(-40, 41) * step
+    limit = 380000  # the largest coefficient of 16-bit levels is 370728
+    coefficients = np.concatenate(
+        [multiples, multiples + 1, multiples - 1, rng.integers(-limit, limit, 4000), [limit, -limit]]
+    )
+    coefficients = coefficients[np.abs(coefficients) <= limit]
+    for rounding in {0, 1, step // 4, step // 2, (step - 1) // 2}:
+        actual = kernels.quantize_band(coefficients.astype(np.int32), step, rounding)
+        expected = np.sign(coefficients) * ((np.abs(coefficients) + rounding) // step)
+        np.testing.assert_array_equal(actual, expected)
+    for size in SIZES:
+        actual = kernels.quantize_band(coefficients[:size].astype(np.int32), step, step // 2)
+        expected = np.sign(coefficients[:size]) * ((np.abs(coefficients[:size]) + step // 2) // step)
+        assert actual.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 1000, 65535])
+def test_dequantize_band(step: int) -> None:
+    rng = np.random.default_rng(step)
+    edge = 2**20 // step
+    corners = [0, 1, -1, edge, -edge, edge + 1, -edge - 1, edge + 2, 2**21, -(2**21), 2**31 - 1, -(2**31)]
+    symbols = np.concatenate([corners, rng.integers(-edge - 2, edge + 3, 1000)])
+    spec = CodecSpec(band_steps=(step,))
+    for size in [*SIZES, len(symbols)]:
+        expected = coefficients_from_symbols(symbols[:size].reshape(1, -1), spec, 1).reshape(-1)
+        assert kernels.dequantize_band(symbols[:size].astype(np.int32), step).tolist() == expected.tolist()
+
+
+# --- ranges of symbols
+
+
+def range_of(symbols: np.ndarray[Any, Any]) -> tuple[int, int, int]:
+    """Smallest, largest, and sum of magnitudes."""
+    if not symbols.size:
+        return 2**31 - 1, -(2**31), 0
+    return int(symbols.min()), int(symbols.max()), int(np.abs(symbols).sum())
+
+
+def test_measure_symbols() -> None:
+    rng = np.random.default_rng(3)
+    symbols = rng.integers(-(2**20), 2**20, 40000, endpoint=True)
+    for size in [*SIZES, 16384, 40000]:
+        assert kernels.measure_symbols(symbols[:size].astype(np.int32)) == range_of(symbols[:size])
+    for value in (2**20, -(2**20), 1, 0):
+        constant = np.full(40000, value)
+        assert kernels.measure_symbols(constant.astype(np.int32)) == range_of(constant)
+
+
+@pytest.mark.parametrize("minimum", TOKEN_MINIMUMS)
+def test_measure_tokens(minimum: int) -> None:
+    rng = np.random.default_rng(4)
+    for sizes, symbols in [
+        ([*SIZES, 20000], rng.integers(minimum, minimum + 255, 20000, endpoint=True)),
+        (SIZES[1:], np.full(1000, minimum)),
+        (SIZES[1:], np.full(1000, minimum + 255)),
+        (SIZES[1:], np.full(1000, minimum // 2)),
+    ]:
+        tokens = (symbols % 256).astype(np.uint8)
+        for size in sizes:
+            assert kernels.measure_tokens(tokens[:size], minimum) == range_of(symbols[:size])
+    # One extreme token anywhere.
+    for size in (1, 15, 16, 31, 63, 64, 65, 130):
+        for position in range(size):
+            symbols = np.full(size, minimum + 128)
+            symbols[position] = minimum if position % 2 else minimum + 255
+            assert kernels.measure_tokens((symbols % 256).astype(np.uint8), minimum) == range_of(symbols)
+
+
+# --- code lengths and the wavelet layout
+
+
+def alphabets() -> dict[str, np.ndarray[Any, Any]]:
+    """Histograms by token."""
+    rng = np.random.default_rng(5)
+    fibonacci = np.ones(256, np.int64)
+    for i in range(2, 40):
+        fibonacci[i] = fibonacci[i - 1] + fibonacci[i - 2]
+    fibonacci[40:] = 0
+    geometric = np.zeros(256, np.int64)
+    geometric[:30] = 2 ** np.arange(30)[::-1]
+    laplace = np.zeros(256, np.int64)
+    laplace[np.arange(-60, 61) % 256] = (1e6 * 0.85 ** np.abs(np.arange(-60, 61)) + 1).astype(np.int64)
+    sparse = np.where(rng.random(256) < 0.1, rng.integers(1, 10**6, 256), 0)
+    single, pair, last = (np.zeros(256, np.int64) for _ in range(3))
+    single[77] = 5
+    pair[[3, 250]] = [1, 9]
+    last[[0, 255]] = [4, 4]
+    return {
+        "uniform": np.full(256, 7),
+        "random": rng.integers(1, 10**6, 256),
+        "ties": rng.integers(1, 4, 256),
+        "fibonacci": fibonacci,
+        "geometric": geometric,
+        "laplace": laplace,
+        "sparse": sparse,
+        "single": single,
+        "pair": pair,
+        "last": last,
+        "powers": 2 ** (np.arange(256) % 40),
+        "three": np.where(np.arange(256) < 3, 1, 0),
+        "odd": np.where(np.arange(256) < 129, 1, 0),
+    }
+
+
+ALPHABETS = alphabets()
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize("longest", [8, 9, 12, 15])
+def test_code_lengths_are_those_of_the_reference(alphabet: str, longest: int) -> None:
+    histogram = ALPHABETS[alphabet]
+    lengths = kernels.limited_code_lengths(histogram.tolist(), longest)
+    np.testing.assert_array_equal(lengths, reference.limited_lengths(histogram, longest))
+
+
+def test_code_lengths_of_random_histograms() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(150):
+        used = int(rng.integers(1, 257))
+        histogram = np.zeros(256, np.int64)
+        counts = np.exp2(rng.uniform(0, rng.choice([2, 10, 40]), used)).astype(np.int64)
+        histogram[rng.permutation(256)[:used]] = counts
+        longest = int(rng.integers(8, 16))
+        lengths = kernels.limited_code_lengths(histogram.tolist(), longest)
+        assert lengths.tolist() == reference.limited_lengths(histogram, longest).tolist()
+    assert not kernels.limited_code_lengths([], 8).any()
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_wavelet_layout_is_that_of_the_reference(alphabet: str) -> None:
+    rng = np.random.default_rng(7)
+    histogram = ALPHABETS[alphabet]
+    for longest, sizes in ((15, SIZES), (8, [5, 64, 131, 1000])):
+        lengths = reference.limited_lengths(histogram, longest)
+        code = reference.Code(lengths.tolist())
+        # As likely as their codes say, so that every part of the tree is met; and evenly.
+        likely = 2.0 ** -lengths[code.tokens]
+        for weights in (likely / likely.sum(), None):
+            tokens = rng.choice(code.tokens, 1000, p=weights).astype(np.uint8)
+            for size in sizes if weights is not None else sizes[::8]:
+                writer = reference.BitWriter()
+                reference.write_tokens(writer, code, tokens[:size].astype(np.int64))
+                bits, bit_count = kernels.write_wavelet(tokens[:size], lengths.astype(np.uint8))
+                assert (bits, bit_count) == (writer.to_bytes(), len(writer))
+                assert kernels.read_wavelet(bits, lengths.astype(np.uint8), size).tolist() == tokens[:size].tolist()
+
+
+@pytest.mark.parametrize("alphabet", ["laplace", "uniform", "geometric"])
+def test_wavelet_layout_of_long_streams(alphabet: str) -> None:
+    rng = np.random.default_rng(8)
+    histogram = ALPHABETS[alphabet]
+    lengths = reference.limited_lengths(histogram, 12)
+    tokens = rng.choice(256, 70001, p=histogram / histogram.sum()).astype(np.uint8)
+    bits, bit_count = kernels.write_wavelet(tokens, lengths.astype(np.uint8))
+    assert bit_count == int(lengths[tokens].sum())
+    np.testing.assert_array_equal(kernels.read_wavelet(bits, lengths.astype(np.uint8), len(tokens)), tokens)
+
+
+# --- checksums
+
+
+def test_crc32c() -> None:
+    rng = np.random.default_rng(9)
+    data = rng.bytes(70000)
+    assert kernels.crc32c(b"123456789") == 0xE3069283
+    for size in [*SIZES, 4095, 4096, 4097, 8191, 12288, 24577, 70000]:
+        for start in (0, 1, 5):
+            part = data[start : start + size]
+            assert kernels.crc32c(part) == google_crc32c.value(part)
+    for part in (b"", b"\0" * 1000, b"\xff" * 33, data[:300]):
+        assert reference.crc32c(part) == google_crc32c.value(part)
