@@ -320,6 +320,7 @@ HEADER_CASES = [
         "shape is too large",
         header_case(**dict.fromkeys(["images", "channels", "rows"], 2**32 - 1)),
     ),
+    (CorruptStreamError, 12, "shape is too large", header_case(channels=2**24 + 1)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=0)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=2)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=2, rows=0)),
@@ -709,6 +710,24 @@ def test_small_frames_of_huge_tensors() -> None:
     # So many blocks would need as many entries in the index.
     forged = header_case(rows=2**30, columns=2**30, tile_width=1)
     expect(CorruptStreamError, 40, "index_count", forged)
+
+
+def test_parts_of_huge_blocks() -> None:
+    # One pixel of a block of 2^27 bytes, which is decoded as a whole.
+    extents = {"rows": 2**14, "tile_height": 2**14, "columns": 2**13, "tile_width": 2**13}
+    frame = Parts(BASE.header._replace(**extents), BASE.section, [bits(ZERO), b""]).build()
+    pixel = (slice(0, 1), slice(5, 6), slice(7, 8))
+    with pytest.raises(LimitExceededError, match="a block of the frame has more than 67108864 bytes"):
+        fmcodec.decode(frame, region=pixel, max_bytes=1)
+    assert fmcodec.decode(frame, region=pixel, max_bytes=2**27).tolist() == [[[0]]]
+
+
+def test_most_channels() -> None:
+    x = np.zeros((2**24 + 1, 1, 1), np.uint8)
+    refuse(ValueError, "more than 2\\^24 channels", lambda: fmcodec.encode(x))
+    with pytest.raises(ValueError, match="channels"):
+        reference.encode(x, CodecSpec())
+    assert fmcodec.inspect(fmcodec.encode(x[1:])).shape == (2**24, 1, 1)
 
 
 def test_huge_tensors_without_values() -> None:

@@ -15,6 +15,7 @@ from fmcodec.reference.blocks import BlockCoder
 from fmcodec.reference.entropy import token_minimum
 from fmcodec.reference.quantize import DTYPE_CODES, dtype_name, levels_from_values, to_binary32, values_from_levels
 from fmcodec.reference.section import (
+    MOST_CHANNELS,
     check_fit,
     crc32c,
     read_spec_section,
@@ -109,7 +110,7 @@ def read_header(frame: bytes) -> Header:
         (header.rank in (3, 4), "rank", 8),
         (header.reserved == 0, "reserved byte", 9),
         (header.blocks_per_group >= 1, "blocks_per_group", 10),
-        (header.value_count < 2**62 and header.channels <= 2**24, "shape", 12),
+        (header.value_count < 2**62 and header.channels <= MOST_CHANNELS, "shape", 12),
         (1 <= header.tile_height <= max(header.rows, 1), "tile_height", 28),
         (1 <= header.tile_width <= max(header.columns, 1), "tile_width", 32),
         (header.rank == 4 or header.images == 1, "N", 12),

@@ -19,6 +19,7 @@ HAS_PERMUTATION = 1
 HAS_TABLES = 2
 FIXED_PART = struct.Struct("<fHBBBBBBI")
 EXTERNAL_PART = struct.Struct("<II")
+MOST_CHANNELS = 2**24
 
 
 def _crc_table() -> list[int]:
@@ -72,6 +73,8 @@ def write_external_part(spec: CodecSpec) -> bytes:
 
 def check_fit(spec: CodecSpec, dtype: str, channel_count: int) -> None:
     """Refuse a spec that cannot code an array of this dtype with so many channels."""
+    if channel_count > MOST_CHANNELS:
+        raise ValueError(f"an array can have {MOST_CHANNELS} channels, not {channel_count}")
     if dtype in ("int8", "uint8") and spec.bits > 8:
         raise ValueError(f"bits must be at most 8 for {dtype}, not {spec.bits}")
     if spec.permutation and len(spec.permutation) != channel_count:
