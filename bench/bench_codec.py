@@ -3,12 +3,13 @@
     pytest bench/bench_codec.py --benchmark-columns=median,iqr,rounds
 
 The step is 0.2 times the root mean square of the map. Peers: numpy quantization to 8 bits and zstd level 1; an 8-point
-scipy.fft.dct over channels, the same quantization, and zstd level 1.
+scipy.fft.dct over channels, the same quantization, and zstd level 1. "Static" has tables calibrated on other data, which are
+loaded once and not sent, as hardware does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,33 +28,47 @@ DCT_SIZE = 8
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A codec as two functions; ``isa`` is None for peers."""
+    """A codec as two functions."""
 
     name: str
     encode: Callable[[], bytes]
     decode: Callable[[bytes], Array]
-    isa: str | None = None
 
 
 def _step(x: FloatMap) -> float:
     return float(np.float32(0.2 * np.sqrt(np.mean(np.square(x, dtype=np.float64)))))
 
 
-def _fmcodec(x: FloatMap, transform: str, isa: str) -> Pipeline:
+def _spec(x: FloatMap, transform: str) -> fmcodec.CodecSpec:
     step, signed = _step(x), bool(x.min() < 0)
     if transform == "identity":
-        spec = fmcodec.CodecSpec(step=step, bits=8, zero_point=128 if signed else 0)
-    else:
-        # A fine step before the transform, the step proper after it.
-        spec = fmcodec.CodecSpec(
-            step=step / 16,
-            bits=12,
-            zero_point=2048 if signed else 0,
-            transform="dct",
-            transform_size=DCT_SIZE,
-            band_steps=(16,),
-        )
-    return Pipeline(f"fmcodec {isa}", lambda: fmcodec.encode(x, spec), fmcodec.decode, isa)
+        return fmcodec.CodecSpec(step=step, bits=8, zero_point=128 if signed else 0)
+    # A fine step before the transform, the step proper after it.
+    return fmcodec.CodecSpec(
+        step=step / 16,
+        bits=12,
+        zero_point=2048 if signed else 0,
+        transform="dct",
+        transform_size=DCT_SIZE,
+        band_steps=(16,),
+    )
+
+
+def _fmcodec(x: FloatMap, transform: str) -> Pipeline:
+    spec = _spec(x, transform)
+    return Pipeline(f"fmcodec {fmcodec.active_isa()}", lambda: fmcodec.encode(x, spec), fmcodec.decode)
+
+
+def _fmcodec_static(x: FloatMap, transform: str, calibration: FloatMap) -> Pipeline:
+    spec = _spec(x, transform)
+    statistics = fmcodec.TableStatistics(spec)
+    statistics.update(calibration)
+    spec = spec.replace(tables=statistics.build())
+    return Pipeline(
+        f"fmcodec {fmcodec.active_isa()}, static",
+        lambda: fmcodec.encode(x, spec, embed_spec=False),
+        lambda frame: fmcodec.decode(frame, spec=spec),
+    )
 
 
 def _numpy_zstd(x: FloatMap, transform: str) -> Pipeline:
@@ -77,7 +92,7 @@ def _numpy_zstd(x: FloatMap, transform: str) -> Pipeline:
     return Pipeline("numpy + zstd -1" if transform == "identity" else "scipy dct + zstd -1", encode, decode)
 
 
-CODECS = [*fmcodec.available_isas(), "peer"]
+CODECS = [*fmcodec.available_isas(), "static", "peer"]
 
 
 @pytest.fixture(params=["identity", "dct"])
@@ -86,13 +101,17 @@ def transform(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=CODECS)
-def pipeline(request: pytest.FixtureRequest, feature_map: FloatMap, transform: str) -> Any:
+def pipeline(
+    request: pytest.FixtureRequest, feature_map: FloatMap, calibration_map: FloatMap, transform: str
+) -> Iterator[Pipeline]:
     if request.param == "peer":
         yield _numpy_zstd(feature_map, transform)
-        return
-    fmcodec.force_isa(request.param)
-    yield _fmcodec(feature_map, transform, request.param)
-    fmcodec.force_isa(None)
+    elif request.param == "static":
+        yield _fmcodec_static(feature_map, transform, calibration_map)
+    else:
+        fmcodec.force_isa(request.param)
+        yield _fmcodec(feature_map, transform)
+        fmcodec.force_isa(None)
 
 
 def _record(benchmark: Any, x: FloatMap, pipeline: Pipeline, frame: bytes) -> None:

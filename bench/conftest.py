@@ -19,7 +19,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 FloatMap = npt.NDArray[np.float32]
 
-# Outputs of EfficientNet-Lite0's ReLU6s (r) and of a linear projection (p), by the name of their batch norm.
+# Maps of EfficientNet-Lite0 by the batch norm they come from: a linear projection, the others after their ReLU6.
 NETWORK_MAPS = {
     "stem_32x112x112": "_bn0",
     "expand_96x112x112": "_blocks.1._bn0",
@@ -31,14 +31,15 @@ NETWORK_MAPS = {
     "head_1280x7x7": "_bn1",
 }
 SYNTHETIC_MAPS = ("sparse_256x56x56", "laplace_64x56x56", "uniform_64x56x56")
+CALIBRATION_VIEWS = 4
 
 
 @cache
-def _network_maps() -> dict[str, FloatMap]:
-    """Maps of one photograph; batch norms before a ReLU6 are taken after it."""
+def _network_maps(photographs: tuple[str, ...], views: int) -> dict[str, FloatMap]:
+    """Maps (N, C, H, W) of views of photographs."""
     import torch
 
-    from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS, load_network, photograph_views, preprocess
+    from fmcodec.demo_inputs import load_network, photograph_views, preprocess
 
     torch.set_num_threads(1)
     model = load_network()
@@ -47,17 +48,17 @@ def _network_maps() -> dict[str, FloatMap]:
 
         def keep(_module: object, _inputs: object, output: torch.Tensor, name: str = name) -> None:
             activated = output if name.startswith("project") else output.clamp(0, 6)
-            maps[name] = np.ascontiguousarray(activated[0].numpy())
+            maps[name] = np.ascontiguousarray(activated.numpy())
 
         model.get_submodule(layer).register_forward_hook(keep)
     with torch.no_grad():
-        model(preprocess(photograph_views(REPORT_PHOTOGRAPHS, 1, seed=0)))
+        model(preprocess(photograph_views(photographs, views, seed=0)))
     return maps
 
 
 @cache
-def _synthetic_map(name: str) -> FloatMap:
-    rng = np.random.default_rng(0)
+def _synthetic_map(name: str, seed: int) -> FloatMap:
+    rng = np.random.default_rng(seed)
     kind, shape_text = name.split("_")
     shape = tuple(int(extent) for extent in shape_text.split("x"))
     if kind == "sparse":
@@ -75,7 +76,21 @@ def map_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def feature_map(map_name: str) -> FloatMap:
-    return _network_maps()[map_name] if map_name in NETWORK_MAPS else _synthetic_map(map_name)
+    if map_name not in NETWORK_MAPS:
+        return _synthetic_map(map_name, 0)
+    from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS
+
+    return _network_maps(REPORT_PHOTOGRAPHS, 1)[map_name][0]
+
+
+@pytest.fixture
+def calibration_map(map_name: str) -> FloatMap:
+    """Other data of the same kind as feature_map: views of other photographs, or another seed."""
+    if map_name not in NETWORK_MAPS:
+        return _synthetic_map(map_name, 1)
+    from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS
+
+    return _network_maps(CALIBRATION_PHOTOGRAPHS, CALIBRATION_VIEWS)[map_name]
 
 
 @pytest.fixture(params=fmcodec.available_isas())
