@@ -106,15 +106,16 @@ void TableStatistics::merge(const TableStatistics& other) {
   positions_ += other.positions_;
 }
 
-// Gives the symbols in and a quarter beyond the range a small count, so that they have a code.
-void TableStatistics::extend(TokenStatistics& statistics) const {
+// Gives the symbols in and a quarter beyond the range of *all* bands a small count, so that they have a code: a channel
+// that was quiet on the samples may wake up, and one symbol without a code makes its block raw.
+void TableStatistics::extend(TokenStatistics& statistics, int32_t least, int32_t greatest) const {
   const int32_t minimum = spec_.token_minimum();
-  const int32_t low = std::min(statistics.minimum, 0) >> statistics.shift,
-                high = std::max(statistics.maximum, 0) >> statistics.shift;
+  const int32_t low = least >> statistics.shift, high = greatest >> statistics.shift;
   const int32_t margin = (high - low) / 4 + 1;
   for (uint64_t& count : statistics.counts) count *= kSeenWeight;
-  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h)
+  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) {
     ++statistics.counts[static_cast<uint8_t>(h)];
+  }
 }
 
 Tables TableStatistics::build() const {
@@ -140,13 +141,18 @@ Tables TableStatistics::build() const {
   for (size_t b = 0; b < kBuckets; ++b) {
     if (buckets[b].bands > 0) classes[chosen.class_of_bucket[b]].add(buckets[b].statistics);
   }
+  int32_t least = 0, greatest = 0;
+  for (const Band& band : bands_) {
+    least = std::min(least, band.range.minimum);
+    greatest = std::max(greatest, band.range.maximum);
+  }
   Tables tables;
   for (size_t band = 0; band < bands_.size(); ++band) {
     tables.band_class.push_back(chosen.class_of_bucket[bucket_of_band[band]]);
     add(bands_[band].masks, masks[tables.band_class.back()]);
   }
   for (size_t k = 0; k < chosen.count; ++k) {
-    extend(classes[k]);
+    extend(classes[k], least, greatest);
     for (uint64_t& count : masks[k]) count = count * kSeenWeight + 1;
     const bool has_masks = may_be_masked(classes[k]);
     // Both histograms carry the weight, so the number of symbols must as well.

@@ -34,7 +34,7 @@ class TableStatistics {
   void set_channels(uint64_t channels);
   void count(Band& band, const int32_t* symbols, size_t count) const;
   void raise_shift(Band& band, int shift) const;
-  void extend(TokenStatistics& statistics) const;
+  void extend(TokenStatistics& statistics, int32_t least, int32_t greatest) const;
 
   Spec spec_;
   uint64_t channels_ = 0;
