@@ -163,7 +163,7 @@ void smooth(TokenStatistics& statistics) {
 
 bool may_be_masked(const TokenStatistics& statistics) {
   const uint64_t total = statistics.counted(), zeros = statistics.counts[0];
-  return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 8 >= total;
+  return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 64 >= total;
 }
 
 TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,

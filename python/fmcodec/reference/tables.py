@@ -290,7 +290,7 @@ def choose_mode(run: Run, streams: Sequence[IntArray], minimum: int, longest: in
     value_lengths, token_bits, table_bits = fitted_table(run.histogram, order, longest)
     plain_bits = run.symbol_count * token_bits // total + table_bits
     plain = TableClass(mode="plain", shift=run.shift, value_lengths=value_lengths)
-    if run.shift or zeros == total or 8 * zeros < total or zeros == 0:
+    if run.shift or zeros == total or 64 * zeros < total or zeros == 0:
         return plain
 
     nonzero_histogram = run.histogram.copy()
