@@ -3,8 +3,8 @@
     pytest bench/bench_codec.py --benchmark-columns=median,iqr,rounds
 
 The step is 0.2 times the root mean square of the map. Peers: numpy quantization to 8 bits and zstd level 1; an 8-point
-scipy.fft.dct over channels, the same quantization, and zstd level 1. "Static" has tables calibrated on other data, which
-are loaded once and not sent, as hardware does.
+scipy.fft.dct over channels, the same quantization, and zstd level 1. "Static" has tables calibrated on other data,
+which are loaded once and not sent, as hardware does.
 """
 
 from __future__ import annotations

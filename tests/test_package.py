@@ -50,7 +50,9 @@ def bytes_tensor() -> memoryview:
 
 def test_build_info_describes_the_build() -> None:
     info = fmcodec.build_info()
+    assert info["version"] == fmcodec.__version__
     assert set(info) == {
+        "version",
         "stream_version",
         "compiler",
         "build_type",

@@ -27,12 +27,19 @@ void EncodedFrame::write_to(std::span<uint8_t> out) const {
   }
 }
 
-EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
-  validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
-  const TensorShape& shape = tensor.shape;
+namespace {
+
+void check_shape(const TensorShape& shape) {
   if (std::max({shape.images, shape.rows, shape.columns}) > UINT32_MAX || shape.channels > kMaxChannels) {
     throw Error(ErrorCode::kArgument, "the array has more than 2^24 channels, or 2^32 or more along another axis");
   }
+}
+
+}  // namespace
+
+EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
+  validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
+  check_shape(tensor.shape);
   const Tiling tiling = choose_tiling(spec, tensor.shape);
   const BandPlan plan(spec, tensor.shape.channels);
   const KernelTable& kernel_table = kernels();
@@ -60,6 +67,7 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
 
 uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
   validate_spec(spec, dtype, shape.channels, ErrorCode::kArgument);
+  check_shape(shape);
   const Tiling tiling = choose_tiling(spec, shape);
   const uint64_t kept = BandPlan(spec, shape.channels).kept_bands();
   const uint64_t blocks = tiling.block_count(), groups = spec.tables ? 0 : tiling.group_count();

@@ -6,8 +6,7 @@
 (8, 16, 16)
 """
 
-from importlib.metadata import version as _version
-
+from fmcodec import _core
 from fmcodec.bounds import error_bound
 from fmcodec.codec import BlockInfo, FrameInfo, decode, encode, encode_bound, encode_into, inspect
 from fmcodec.errors import (
@@ -24,7 +23,7 @@ from fmcodec.isa import active_isa, available_isas, build_info, force_isa
 from fmcodec.spec import CodecSpec, TableClass, Tables
 from fmcodec.table_statistics import TableStatistics
 
-__version__ = _version("fmcodec")
+__version__ = _core.version
 
 __all__ = [
     "BlockInfo",

@@ -22,6 +22,9 @@ Layout = Literal["nchw", "nhwc"]
 
 DEFAULT_MAX_BYTES = 1 << 32
 
+# The core starts no more, whatever it is asked for.
+MAX_THREADS = 256
+
 # Blocks are decoded as a whole even where a part is asked for; up to this size they are no reason to refuse a frame.
 MIN_BLOCK_LIMIT = 64 << 20
 
@@ -273,7 +276,7 @@ def _threads(threads: int) -> int:
     count = operator.index(threads)
     if count < 1:
         raise ValueError(f"threads must be at least 1, not {count}")
-    return count
+    return min(count, MAX_THREADS)
 
 
 def _outline(frame: _core.ParsedFrame) -> tuple[str, Layout, tuple[int, ...]]:

@@ -26,5 +26,5 @@ def force_isa(name: str | None) -> None:
 
 
 def build_info() -> dict[str, Any]:
-    """Facts about this build: stream version, compiler, build type, instruction sets."""
+    """Facts about this build: versions of package and stream, compiler, build type, instruction sets."""
     return {**_core.build_info(), "available_isas": available_isas(), "active_isa": active_isa()}

@@ -125,7 +125,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         self._normalize("dead_zone", float(self.dead_zone))
         self._normalize("band_steps", _integers(self.band_steps))
         if self.permutation is not None:
-            self._normalize("permutation", _integers(self.permutation))
+            self._normalize("permutation", _integers(self.permutation) or None)
         if self.kept_bands is not None:
             kept = operator.index(self.kept_bands)
             self._normalize("kept_bands", None if kept == self.transform_size else kept)
