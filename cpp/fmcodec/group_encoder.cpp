@@ -251,8 +251,22 @@ size_t GroupEncoder::gather_class(const Block& block, size_t class_index, int sh
   return (end - begin) * positions;
 }
 
+// Whether a class has a code for everything: all symbols from the smallest to the largest of the block, and all masks.
+bool GroupEncoder::covers(const Block& block, const TableClass& table) const {
+  if (table.mode == ClassMode::kZero ||
+      shift_for(block.range.minimum, block.range.maximum, token_minimum_) > table.shift) {
+    return false;
+  }
+  const bool is_masked = table.mode == ClassMode::kMasked;
+  for (int32_t h = block.range.minimum >> table.shift; h <= block.range.maximum >> table.shift; ++h) {
+    if (table.value_lengths[static_cast<uint8_t>(h)] == 0 && !(is_masked && h == 0)) return false;
+  }
+  return !is_masked || std::find(table.mask_lengths.begin(), table.mask_lengths.end(), 0) == table.mask_lengths.end();
+}
+
 // Whether static tables can code the class: all symbols fit the shift, and all tokens of stream_ have a code.
 bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table) {
+  if (covers(block, table)) return true;  // calibrated tables nearly always do, and need no look at the tokens
   if (is_wide_) {
     SymbolRange range;
     for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i) {

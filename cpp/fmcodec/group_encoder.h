@@ -44,6 +44,7 @@ class GroupEncoder {
   // Tokens of a band of a block; valid until the next call.
   const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);
   size_t gather_class(const Block& block, size_t class_index, int shift);
+  bool covers(const Block& block, const TableClass& table) const;
   bool fits(const Block& block, size_t class_index, const TableClass& table);
   bool write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out);
   void write_raw(const Block& block, std::vector<uint8_t>& out);
