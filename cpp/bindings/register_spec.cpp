@@ -67,12 +67,10 @@ void register_spec(py::module_& module) {
       .def_readwrite("block_columns", &Spec::block_columns)
       .def_readwrite("clamps_nonfinite", &Spec::clamps_nonfinite)
       .def("set_tables", &set_tables, py::arg("band_class"), py::arg("classes"))
-      .def("tables",
-           [](const Spec& spec) -> std::optional<TablesTuple> {
-             if (!spec.tables) return std::nullopt;
-             return tuple_of(*spec.tables);
-           })
-      .def("section_size_bytes", [](const Spec& spec) { return write_spec_section(spec).size(); });
+      .def("tables", [](const Spec& spec) -> std::optional<TablesTuple> {
+        if (!spec.tables) return std::nullopt;
+        return tuple_of(*spec.tables);
+      });
 
   py::class_<TableStatistics>(module, "TableStatistics")
       .def(py::init<const Spec&>(), py::arg("spec"))

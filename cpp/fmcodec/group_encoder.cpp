@@ -41,11 +41,8 @@ TokenHistogram histogram_of(const uint8_t* tokens, size_t count) {
 // Of a band in a block, one run of positions in four is counted.
 constexpr uint64_t kSamplePeriod = 256, kSampleRun = 64;
 
-void merge(const SymbolRange& from, SymbolRange& into) {
-  into.minimum = std::min(into.minimum, from.minimum);
-  into.maximum = std::max(into.maximum, from.maximum);
-  into.magnitude += from.magnitude;
-}
+// Bits of a symbol of a raw block.
+int raw_width(const SymbolRange& range) { return std::bit_width(static_cast<uint32_t>(range.maximum - range.minimum)); }
 
 }  // namespace
 
@@ -57,23 +54,21 @@ GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const B
       tensor_(tensor),
       tiling_(tiling),
       token_minimum_(spec.token_minimum()),
-      transform_(kernels, spec, plan, tensor.dtype) {}
+      transform_(kernels, spec, plan, tensor.dtype) {
+  if (!spec.tables) return;
+  order_bands(spec.tables->band_class, spec.tables->classes.size());
+  build_trees(*spec.tables);
+}
 
 EncodedGroup GroupEncoder::encode(uint64_t group) {
   transform_blocks(group);
   EncodedGroup encoded;
-  if (spec_.tables) order_bands(spec_.tables->band_class, spec_.tables->classes.size());
   const Tables adaptive = spec_.tables ? Tables{} : choose_tables();
   const Tables& tables = spec_.tables ? *spec_.tables : adaptive;
   if (!spec_.tables) {
     encoded.bytes = write_class_section(tables, token_minimum_);
     add_part(encoded, 0);
-  }
-  value_trees_.clear();
-  mask_trees_.clear();
-  for (const TableClass& c : tables.classes) {
-    value_trees_.push_back(build_code_tree(c.value_lengths));
-    mask_trees_.push_back(build_code_tree(c.mask_lengths));
+    build_trees(tables);
   }
   for (const Block& block : blocks_) {
     const size_t begin = encoded.bytes.size();
@@ -81,6 +76,15 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
     add_part(encoded, begin);
   }
   return encoded;
+}
+
+void GroupEncoder::build_trees(const Tables& tables) {
+  value_trees_.clear();
+  mask_trees_.clear();
+  for (const TableClass& c : tables.classes) {
+    value_trees_.push_back(build_code_tree(c.value_lengths));
+    mask_trees_.push_back(build_code_tree(c.mask_lengths));
+  }
 }
 
 void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
@@ -122,8 +126,8 @@ bool GroupEncoder::transform_blocks_to(bool is_wide) {
                                     is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
     block.range = {};
     for (size_t band = 0; band < block_ranges.size(); ++band) {
-      merge(block_ranges[band], ranges_[band]);
-      merge(block_ranges[band], block.range);
+      ranges_[band].add(block_ranges[band]);
+      block.range.add(block_ranges[band]);
     }
     if (!is_wide && shift_for(block.range.minimum, block.range.maximum, token_minimum_) > 0) return false;
   }
@@ -333,7 +337,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, std::ve
 }
 
 uint64_t GroupEncoder::raw_size_bytes(const Block& block) const {
-  const int width = std::bit_width(static_cast<uint32_t>(block.range.maximum - block.range.minimum));
+  const int width = raw_width(block.range);
   return kRawHeadBytes + (symbol_count(block) * static_cast<uint64_t>(width) + 7) / 8;
 }
 
@@ -346,7 +350,7 @@ void GroupEncoder::write_raw(const Block& block, std::vector<uint8_t>& out) {
     kernels_.tokens_to_symbols(tokens_.get() + block.first_symbol, count, token_minimum_, 0, symbols);
   }
   for (size_t i = 0; i < count; ++i) symbols[i] -= block.range.minimum;
-  const int width = std::bit_width(static_cast<uint32_t>(block.range.maximum - block.range.minimum));
+  const int width = raw_width(block.range);
   out.push_back(static_cast<uint8_t>(BlockKind::kRaw));
   append_le<uint32_t>(out, static_cast<uint32_t>(block.range.minimum));
   out.push_back(static_cast<uint8_t>(width));

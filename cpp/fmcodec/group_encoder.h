@@ -40,6 +40,7 @@ class GroupEncoder {
   Tables choose_tables();
   std::array<Bucket, kBuckets> count_buckets(std::vector<uint8_t>& bucket_of_band);
   TokenHistogram mask_histogram(size_t class_index);
+  void build_trees(const Tables& tables);
   void order_bands(const std::vector<uint8_t>& band_class, size_t class_count);
   // Tokens of a band of a block; valid until the next call.
   const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);

@@ -51,9 +51,7 @@ void TableStatistics::update(const TensorView& tensor) {
       throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity");
     }
     for (size_t band = 0; band < bands_.size(); ++band) {
-      bands_[band].range.minimum = std::min(bands_[band].range.minimum, ranges[band].minimum);
-      bands_[band].range.maximum = std::max(bands_[band].range.maximum, ranges[band].maximum);
-      bands_[band].range.magnitude += ranges[band].magnitude;
+      bands_[band].range.add(ranges[band]);
       count(bands_[band], block + band * tile.positions(), tile.positions());
     }
     positions_ += tile.positions();
@@ -99,9 +97,7 @@ void TableStatistics::merge(const TableStatistics& other) {
     raise_shift(theirs, ours.shift);
     add(theirs.tokens, ours.tokens);
     add(theirs.masks, ours.masks);
-    ours.range.minimum = std::min(ours.range.minimum, theirs.range.minimum);
-    ours.range.maximum = std::max(ours.range.maximum, theirs.range.maximum);
-    ours.range.magnitude += theirs.range.magnitude;
+    ours.range.add(theirs.range);
   }
   positions_ += other.positions_;
 }

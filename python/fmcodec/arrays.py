@@ -28,6 +28,12 @@ def dtype_code(dtype: Any) -> int:
     return DTYPE_CODES[name]
 
 
+def check_layout(layout: str) -> None:
+    """ValueError for a layout that does not exist."""
+    if layout not in ("nchw", "nhwc"):
+        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+
+
 def as_tensor(x: Any) -> tuple[npt.NDArray[Any], str]:
     """The array of ``x`` in native byte order and its dtype name; a view of the same memory where that is possible."""
     if _is_torch(x):

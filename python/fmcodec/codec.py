@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmcodec import _core
-from fmcodec.arrays import DTYPE_NAMES, Buffer, as_output, as_tensor, bytes_view, dtype_code, empty_array
+from fmcodec.arrays import DTYPE_NAMES, Buffer, as_output, as_tensor, bytes_view, check_layout, dtype_code, empty_array
 from fmcodec.spec import CodecSpec, native_spec, spec_of_native
 
 Layout = Literal["nchw", "nhwc"]
@@ -104,7 +104,8 @@ def encode_bound(shape: Sequence[int], dtype: Any, spec: CodecSpec, *, layout: L
     extents = tuple(operator.index(extent) for extent in shape)
     if min(extents, default=0) < 0:
         raise ValueError(f"shape must not be negative, but is {extents}")
-    images, channels, rows, columns = _nchw(extents, _checked(layout))
+    check_layout(layout)
+    images, channels, rows, columns = _nchw(extents, layout)
     return _core.encode_bound(images, channels, rows, columns, dtype_code(dtype), native_spec(spec))
 
 
@@ -246,16 +247,10 @@ def inspect(buffer: Buffer, *, spec: CodecSpec | None = None) -> FrameInfo:
 
 def _prepare(x: Any, spec: CodecSpec | None, layout: Layout) -> tuple[npt.NDArray[Any], int, CodecSpec]:
     array, name = as_tensor(x)
-    _checked(layout)
+    check_layout(layout)
     if array.ndim not in (3, 4):
         raise ValueError(f"the array must have 3 or 4 axes (see layout=), not {array.ndim}")
     return array, dtype_code(name), spec if spec is not None else _default_spec(x, array, name)
-
-
-def _checked(layout: Layout) -> Layout:
-    if layout not in ("nchw", "nhwc"):
-        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
-    return layout
 
 
 def _default_spec(x: Any, array: npt.NDArray[Any], name: str) -> CodecSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fmcodec import _core
-from fmcodec.arrays import as_tensor, dtype_code
+from fmcodec.arrays import as_tensor, check_layout, dtype_code
 from fmcodec.spec import CodecSpec, Tables, native_spec, tables_of_native
 
 
@@ -26,8 +26,7 @@ class TableStatistics:
     def update(self, x: Any, *, layout: str = "nchw") -> None:
         """Count a tensor, given as to `fmcodec.encode`; ValueError if its channels differ from those before."""
         array, name = as_tensor(x)
-        if layout not in ("nchw", "nhwc"):
-            raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+        check_layout(layout)
         if array.ndim not in (3, 4):
             raise ValueError(f"the array must have 3 or 4 axes, not {array.ndim}")
         self._native.update(array, dtype_code(name), layout == "nhwc")

@@ -30,6 +30,12 @@ struct SymbolRange {
   int32_t minimum = INT32_MAX;
   int32_t maximum = INT32_MIN;
   uint64_t magnitude = 0;  // sum of |symbol|
+
+  void add(const SymbolRange& other) {
+    minimum = other.minimum < minimum ? other.minimum : minimum;
+    maximum = other.maximum > maximum ? other.maximum : maximum;
+    magnitude += other.magnitude;
+  }
 };
 
 // Position in a bit stream, least significant bit of each byte first.

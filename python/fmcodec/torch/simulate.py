@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from fmcodec.arrays import check_layout
 from fmcodec.errors import NonFiniteError
 from fmcodec.spec import CodecSpec, binary32
 
@@ -69,8 +70,7 @@ class _Group(NamedTuple):
 
 def _to_planes(x: torch.Tensor, layout: str) -> torch.Tensor:
     """View of ``x`` as (N, C, H * W)."""
-    if layout not in ("nchw", "nhwc"):
-        raise ValueError(f"layout must be 'nchw' or 'nhwc', not {layout!r}")
+    check_layout(layout)
     if x.dtype not in DTYPES:
         raise TypeError(f"dtype must be float32, float16, bfloat16, int8 or uint8, not {x.dtype}")
     if x.dim() not in (3, 4):
