@@ -1,4 +1,4 @@
-"""Named feature maps, the instruction set parameter, and a summary with GB/s, bits and ratios at the end of a run."""
+"""Named feature and symbol maps, the instruction set parameter, and tables of speeds and bits at the end of a run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from coder_sizes import SymbolMap
+from coder_table import coder_table
 
 import fmcodec
 
@@ -32,6 +35,18 @@ NETWORK_MAPS = {
 }
 SYNTHETIC_MAPS = ("sparse_256x56x56", "laplace_64x56x56", "uniform_64x56x56")
 CALIBRATION_VIEWS = 4
+
+# Symbol maps and the views in each batch, so that each has at least about a million symbols.
+SYMBOL_MAPS = {
+    "stem_32x112x112": 8,
+    "expand_96x112x112": 2,
+    "depthwise_96x56x56": 8,
+    "project_24x56x56": 16,
+    "expand_240x28x28": 8,
+    "depthwise_480x14x14": 16,
+    "expand_1152x7x7": 16,
+    "sparse_head_1280x7x7": 16,
+}
 
 
 @cache
@@ -63,10 +78,24 @@ def _synthetic_map(name: str, seed: int) -> FloatMap:
     shape = tuple(int(extent) for extent in shape_text.split("x"))
     if kind == "sparse":
         scale = np.exp(rng.standard_normal((shape[0], 1, 1)))
-        return np.maximum(scale * rng.standard_normal(shape) - scale, 0).astype(np.float32)
+        values: FloatMap = np.maximum(scale * rng.standard_normal(shape) - scale, 0).astype(np.float32)
+        return values
     if kind == "laplace":
         return rng.laplace(size=shape).astype(np.float32)
     return rng.uniform(-1, 1, shape).astype(np.float32)
+
+
+@cache
+def _symbol_map(name: str) -> SymbolMap:
+    """8-bit symbols (N, C, H, W) of a network map: of 0 to 6 as uint8, or of its range, around 0, as int8."""
+    from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS
+
+    maps = _network_maps(REPORT_PHOTOGRAPHS, max(SYMBOL_MAPS.values()))
+    x = maps[name.removeprefix("sparse_")][: SYMBOL_MAPS[name]]
+    is_signed = bool(x.min() < 0)
+    scale = np.float32(127 / np.abs(x).max() if is_signed else 255 / 6)
+    symbols: SymbolMap = np.rint(x * scale).astype(np.int8 if is_signed else np.uint8)
+    return symbols
 
 
 @pytest.fixture(params=[*NETWORK_MAPS, *SYNTHETIC_MAPS])
@@ -80,7 +109,8 @@ def feature_map(map_name: str) -> FloatMap:
         return _synthetic_map(map_name, 0)
     from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS
 
-    return _network_maps(REPORT_PHOTOGRAPHS, 1)[map_name][0]
+    view: FloatMap = _network_maps(REPORT_PHOTOGRAPHS, 1)[map_name][0]
+    return view
 
 
 @pytest.fixture
@@ -93,6 +123,16 @@ def calibration_map(map_name: str) -> FloatMap:
     return _network_maps(CALIBRATION_PHOTOGRAPHS, CALIBRATION_VIEWS)[map_name]
 
 
+@pytest.fixture(params=SYMBOL_MAPS)
+def symbol_map_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def symbol_map(symbol_map_name: str) -> SymbolMap:
+    return _symbol_map(symbol_map_name)
+
+
 @pytest.fixture(params=fmcodec.available_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     fmcodec.force_isa(request.param)
@@ -102,16 +142,30 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Median GB/s of the uncompressed side, bits per value, and time relative to fmcodec's best instruction set."""
+    """The table of coders, and the groups of the other benchmarks."""
     session = getattr(config, "_benchmarksession", None)
     groups: dict[str, list[tuple[str, float, dict[str, float]]]] = defaultdict(list)
+    coders: list[tuple[float, dict[str, Any]]] = []
     for benchmark in session.benchmarks if session else []:
-        if benchmark.stats.data and benchmark.extra_info:
-            groups[benchmark.group].append(
-                (benchmark.extra_info["codec"], benchmark.stats.median, benchmark.extra_info)
-            )
-    if not groups:
-        return
+        record = benchmark.extra_info
+        if not benchmark.stats.data or not record:
+            continue
+        if "coder" in record:
+            coders.append((benchmark.stats.median, record))
+        else:
+            groups[benchmark.group].append((record["codec"], benchmark.stats.median, record))
+    if coders:
+        terminalreporter.section("entropy coders: bits per symbol, GB/s of symbols (median), speed relative to zstd's")
+        for line in coder_table(coders):
+            terminalreporter.write_line(line)
+    if groups:
+        _write_groups(terminalreporter, groups)
+
+
+def _write_groups(
+    terminalreporter: pytest.TerminalReporter, groups: dict[str, list[tuple[str, float, dict[str, float]]]]
+) -> None:
+    """Median GB/s of the uncompressed side, bits per value, and time relative to fmcodec's best instruction set."""
     terminalreporter.section("GB/s (median), bits per value, time relative to the first row")
     for group, rows in groups.items():
         terminalreporter.write_line(group)

@@ -165,8 +165,12 @@ def table_classes(draw: st.DrawFn) -> TableClass:
 def tables(draw: st.DrawFn, band_count: int) -> Tables:
     """Any static tables for a number of bands."""
     classes = draw(st.lists(table_classes(), min_size=1, max_size=4))
-    band_class = draw(st.lists(st.integers(0, len(classes) - 1), min_size=band_count, max_size=band_count))
-    return Tables(band_class=tuple(band_class), classes=tuple(classes))
+    if draw(st.booleans()) and not any(table_class.shift for table_class in classes):
+        steps = sorted(draw(st.sets(st.integers(1, 96), min_size=len(classes) - 1, max_size=len(classes) - 1)))
+        contexts = tuple(sum(step <= context for step in steps) for context in range(97))
+        return Tables(model="neighbours", class_map=contexts, classes=tuple(classes))
+    class_map = draw(st.lists(st.integers(0, len(classes) - 1), min_size=band_count, max_size=band_count))
+    return Tables(class_map=tuple(class_map), classes=tuple(classes))
 
 
 @st.composite
@@ -180,6 +184,7 @@ def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = Tru
         step=draw(st.sampled_from([1.0, 0.5, 0.1, 1 / 3, 0.01, 3.7, 2.0**-64, 2.0**64])),
         zero_point=draw(st.sampled_from([0, 2 ** (bits - 1), 2**bits - 1]) | st.integers(0, 2**bits - 1)),
         bits=bits,
+        effort=draw(st.integers(1, 3)),
         transform="identity" if size == 1 else "dct",
         transform_size=size,
         kept_bands=draw(st.none() | st.integers(1, size)),

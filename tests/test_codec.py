@@ -527,7 +527,7 @@ def test_inspect_accounts_for_every_bit(case: Case) -> None:
     assert info.has_external_spec is not case.embed_spec and info.values == case.x.size
     header = reference.read_header(frame)
     assert info.block_shape == (header.tile_height, header.tile_width)
-    assert (info.version, info.blocks_per_group, len(info.blocks)) == (1, 16, header.index_count)
+    assert (info.version, info.blocks_per_group, len(info.blocks)) == (2, header.blocks_per_group, header.index_count)
     assert info.sections["header"] == 8 * 56
 
     # The parts stand one after the other up to the end, and their checksums are right.
@@ -538,7 +538,7 @@ def test_inspect_accounts_for_every_bit(case: Case) -> None:
         assert part.crc32c == (reference.crc32c(frame[part.offset : at]) if part.size_bytes else 0)
     assert at == len(frame)
     is_static = case.spec.tables is not None
-    kinds = ["block" if is_static or i % 17 else "tables" for i in range(len(info.blocks))]
+    kinds = ["block" if is_static or i % (1 + info.blocks_per_group) else "tables" for i in range(len(info.blocks))]
     assert [part.kind for part in info.blocks] == kinds
 
     # Of the spec, the fields that a decoder needs come back.
@@ -551,9 +551,9 @@ def test_inspect_accounts_for_every_bit(case: Case) -> None:
 
 def test_inspect_lists_parts_in_the_order_of_the_payload() -> None:
     # Blocks of size 0 stand where the tables of the next group begin.
-    frame = fmcodec.encode(np.zeros((1, 7, 7), np.float32), CodecSpec(block_shape=(1, 1)))
+    frame = fmcodec.encode(np.zeros((1, 13, 10), np.float32), CodecSpec(block_shape=(1, 1)))
     kinds = [part.kind for part in fmcodec.inspect(frame).blocks]
-    assert kinds == ["tables", *["block"] * 16, "tables", *["block"] * 16, "tables", *["block"] * 16, "tables", "block"]
+    assert kinds == ["tables", *["block"] * 64, "tables", *["block"] * 64, "tables", "block", "block"]
 
 
 @given(nchw_shapes())

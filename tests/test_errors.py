@@ -129,15 +129,18 @@ def small_frames() -> dict[str, bytes]:
     rng = np.random.default_rng(5)
     sparse = np.where(rng.random((2, 9, 16)) < 0.93, 0, rng.integers(1, 9, (2, 9, 16)))
     smooth = np.add.outer(np.linspace(0, 3, 6), rng.normal(0, 0.1, (5, 7)))
+    steps = np.repeat(np.repeat(rng.integers(0, 2, (1, 6, 6)) * 20, 4, axis=1), 4, axis=2)
+    rough = (steps + rng.integers(0, 2, steps.shape)).astype(np.uint8)
     dct = CodecSpec(step=0.02, bits=9, zero_point=200, transform="dct", transform_size=4, band_steps=(4,))
     frames = {
         "dct": fmcodec.encode(smooth.astype(np.float32), dct.replace(block_shape=(3, 7))),
         "masked": fmcodec.encode(sparse.astype(np.uint8), CodecSpec(bits=4)),
+        "neighbours": fmcodec.encode(rough, CodecSpec(bits=5, effort=3)),
         # Static tables without codes for such values.
         "raw": fmcodec.encode(rng.integers(0, 200, (2, 3, 3)).astype(np.uint8), CodecSpec(tables=only_zeros(2))),
     }
     blocks = {name: take_apart(frame).payload[-1] for name, frame in frames.items()}
-    assert [block[0] for block in blocks.values()] == [0, 0, 1]
+    assert [block[0] for block in blocks.values()] == [0, 0, 0, 1]
     tables = reference.read_class_section(take_apart(frames["masked"]).payload[0], 2, 0)
     assert "masked" in [table_class.mode for table_class in tables.classes]
     return frames
@@ -145,14 +148,14 @@ def small_frames() -> dict[str, bytes]:
 
 def only_zeros(band_count: int) -> Tables:
     """Static tables for zeros and nothing else."""
-    return Tables(band_class=(0,) * band_count, classes=(TableClass(mode="zero"),))
+    return Tables(class_map=(0,) * band_count, classes=(TableClass(mode="zero"),))
 
 
 SMALL = small_frames()
 
 # One block of 5 positions of one channel; its only class has the tokens 0 and 1 with 1 bit each.
 LENGTH_ONE = "1110 1000"
-PLAIN = "00000 10 0000 10000000" + LENGTH_ONE + "0"
+PLAIN = "0 00000 10 0000 10000000" + LENGTH_ONE + "0"
 BASE = take_apart(fmcodec.encode(np.array([[[0, 1, 0, 1, 1]]], np.uint8)))._replace(
     payload=[bits(PLAIN), b"\0" + bits("01011")]
 )
@@ -256,7 +259,7 @@ def static_frame() -> bytes:
         zero_point=200,
         permutation=(2, 0, 3, 1),
         band_steps=(1, 3),
-        tables=Tables(band_class=(0, 1, 2, 1), classes=classes),
+        tables=Tables(class_map=(0, 1, 2, 1), classes=classes),
     )
     x = np.random.default_rng(2).integers(-2, 3, (2, 4, 4, 4)).astype(np.float32)
     x[:, 2] = 0
@@ -301,7 +304,7 @@ HEADER_CASES = [
     (TruncatedStreamError, 5, "ends inside its header", b"nomag"),
     (CorruptStreamError, 0, "not an fmcodec frame", b"nomagic"),
     (CorruptStreamError, 0, "not an fmcodec frame", bytes(100)),
-    (UnsupportedVersionError, 4, "stream version 2 is not supported, this build reads version 1", b"fmc\xa5\2\0"),
+    (UnsupportedVersionError, 4, "stream version 3 is not supported, this build reads version 2", b"fmc\xa5\3\0"),
     (UnsupportedVersionError, 4, "stream version 256 ", with_bytes(4, b"\0\1")),
     (TruncatedStreamError, 51, "ends inside its header", BASE.build()[:51]),
     (CorruptStreamError, 6, "reserved flags", header_case(flags=4)),
@@ -424,7 +427,7 @@ def test_checks_of_parts() -> None:
 
 def spec_base() -> Parts:
     """Two band steps at 12, a permutation at 20, static tables at 28: 4 bytes of count each."""
-    tables = Tables(band_class=(0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 1)),))
+    tables = Tables(class_map=(0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 1)),))
     spec = CodecSpec(step=0.5, bits=7, band_steps=(1, 2), permutation=(1, 0), tables=tables)
     return take_apart(fmcodec.encode(np.ones((2, 1, 4), np.uint8), spec))
 
@@ -525,7 +528,7 @@ def test_external_spec_that_does_not_fit_the_tensor() -> None:
         header = BASE.header._replace(flags=2)
         return Parts(header, reference_to_it, BASE.payload).build()
 
-    tables = Tables(band_class=(0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 1)),))
+    tables = Tables(class_map=(0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 1)),))
     cases = [
         (CodecSpec(bits=9), "bits must be at most 8"),
         (CodecSpec(permutation=(1, 0)), "permutation has 2 entries for 1 channels"),
@@ -537,41 +540,43 @@ def test_external_spec_that_does_not_fit_the_tensor() -> None:
 
 # --- class sections
 
-ZERO = "00000 00 0000"
+ZERO = "0 00000 00 0000"
 SECTION_CASES = {
     "nothing": (b"", "class section is too short"),
-    "only the class count": (bits("00000"), "unknown class mode|table is not a valid code|wrong length"),
-    "mode 3": (bits("00000 11 0000"), "unknown class mode"),
+    "only the class count": (bits("0 00000"), "unknown class mode|table is not a valid code|wrong length"),
+    "only the model and a map": (bits("0 10000 10000000", LENGTH_ONE, "0"), "class map|wrong length|valid code"),
+    "a standard mask table cut off": (bits("0 00000 01 0000 0"), "mask table|value table"),
+    "mode 3": (bits("0 00000 11 0000"), "unknown class mode"),
     "shift 14": (bits(PLAIN.replace("10 0000", "10 0111", 1)), "shift does not fit"),
     "shift 15": (bits(PLAIN.replace("10 0000", "10 1111", 1)), "shift does not fit"),
-    "shift in mode zero": (bits("00000 00 1000"), "shift does not fit"),
+    "shift in mode zero": (bits("0 00000 00 1000"), "shift does not fit"),
     "shift in mode masked": (
-        bits("00000 01 1000 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
+        bits("0 00000 01 1000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
         "shift does not",
     ),
-    "length 0 by steps": (bits("00000 10 0000 11000000 110 110 110 110"), "value table"),
-    "length 0": (bits("00000 10 0000 10000000 1110 0000", LENGTH_ONE), "value table"),
-    "length 16": (bits("00000 10 0000 11111111", "10" * 12), "value table"),
-    "a run beyond the entries": (bits("00000 10 0000 00000000 1111 1000"), "value table"),
-    "a longer run beyond the entries": (bits("00000 10 0000 01000000", LENGTH_ONE, "0 1111 1111"), "value table"),
-    "an unused last entry": (bits("00000 10 0000 01000000", LENGTH_ONE, "0 1111 0000"), "value table"),
-    "no used entry": (bits("00000 10 0000 00000000 1111 0000"), "value table"),
-    "too few codes": (bits("00000 10 0000 10000000 1110 0100 0"), "value table"),
-    "too many codes": (bits("00000 10 0000 01000000", LENGTH_ONE, "0 0"), "value table"),
-    "one code of two bits": (bits("00000 10 0000 00000000 1110 0100"), "value table"),
+    "length 0 by steps": (bits("0 00000 10 0000 11000000 110 110 110 110"), "value table"),
+    "length 0": (bits("0 00000 10 0000 10000000 1110 0000", LENGTH_ONE), "value table"),
+    "length 16": (bits("0 00000 10 0000 11111111", "10" * 12), "value table"),
+    "a run beyond the entries": (bits("0 00000 10 0000 00000000 1111 1000"), "value table"),
+    "a longer run beyond the entries": (bits("0 00000 10 0000 01000000", LENGTH_ONE, "0 1111 1111"), "value table"),
+    "an unused last entry": (bits("0 00000 10 0000 01000000", LENGTH_ONE, "0 1111 0000"), "value table"),
+    "no used entry": (bits("0 00000 10 0000 00000000 1111 0000"), "value table"),
+    "too few codes": (bits("0 00000 10 0000 10000000 1110 0100 0"), "value table"),
+    "too many codes": (bits("0 00000 10 0000 01000000", LENGTH_ONE, "0 0"), "value table"),
+    "one code of two bits": (bits("0 00000 10 0000 00000000 1110 0100"), "value table"),
     "a table cut off": (bits(PLAIN)[:2], "value table"),
     "a table cut off at a length": (bits(PLAIN.replace(LENGTH_ONE, "1110")[:24]), "value table"),
     "a mask table that is no code": (
-        bits("00000 01 0000 10000000 1110 0100 0 10000000", LENGTH_ONE, "0"),
+        bits("0 00000 01 0000 1 10000000 1110 0100 0 10000000", LENGTH_ONE, "0"),
         "mask table",
     ),
     "masked with a code for 0": (
-        bits("00000 01 0000 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
+        bits("0 00000 01 0000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
         "code for 0",
     ),
     "padding that is not 0": (bits(ZERO + "00001"), "non-zero padding"),
     "a byte too many": (bits(ZERO) + b"\0", "wrong length"),
-    "the second class missing": (bits("10000 0 00 0000 00"), "wrong length"),
+    "the second class missing": (bits("0 10000 10000000", LENGTH_ONE, "0 0 00 0000 00"), "wrong length|valid code"),
 }
 
 
@@ -582,16 +587,42 @@ def test_class_section(name: str) -> None:
     expect(CorruptStreamError, BASE.offset(0), message, frame)
 
 
-def test_class_map() -> None:
-    # Three channels of one value each.
+def test_map_of_bands() -> None:
+    # Three channels of one value each, three classes with codes of 2, 2 and 1 bits.
     header = BASE.header._replace(channels=3, columns=1, tile_width=1)
-    two_bits = "00 0000" * 3
-    valid = Parts(header, BASE.section, [bits("01000", "00 10 01", two_bits), b""])
+    classes = "00 0000" * 3
+    table = "01000000 1110 0100 0 110"
+    valid = Parts(header, BASE.section, [bits("0 01000", table, "10 0 11", classes), b""])
     assert not fmcodec.decode(valid.build()).any() and not reference.decode(valid.build()).any()
-    missing_class = valid._replace(payload=[bits("01000", "00 11 01", two_bits), b""]).build()
-    expect(CorruptStreamError, valid.offset(0), "class that does not exist", missing_class)
-    no_room = valid._replace(payload=[bits("11111", "000"), b""]).build()
-    expect(CorruptStreamError, valid.offset(0), "class section is too short", no_room)
+    cases = {
+        "a class that does not exist": bits("0 10000", table, "10 0 11", classes),
+        "no code": bits("0 01000", "01000000 1110 0100 0 0", "10 0 11", classes),
+        "cut off": bits("0 01000", table)[:3],
+        "cut off in the codes": bits("0 11111 11111000", "1110 1010", "0" * 31),
+    }
+    for section in cases.values():
+        forged = valid._replace(payload=[section, b""]).build()
+        expect(CorruptStreamError, valid.offset(0), "class map", forged)
+
+
+def test_map_of_contexts() -> None:
+    classes = "10 0000 10000000" + LENGTH_ONE + "0"
+    steps = "1" + "0" * 95
+    valid = BASE._replace(payload=[bits("1 10000", steps, classes * 2), b"\0" + bits("01110")])
+    np.testing.assert_array_equal(fmcodec.decode(valid.build()), reference.decode(valid.build()))
+    cases = [
+        ("class map", bits("1 10000", "0" * 96, classes * 2)),
+        ("class map", bits("1 10000", "11" + "0" * 94, classes * 2)),
+        ("class map", bits("1 10000", "1" + "0" * 40)),
+        ("no shift", bits("1 10000", steps, classes.replace("10 0000", "10 1000") * 2)),
+        ("value table|wrong length", bits("1 10000", steps, classes)),
+        ("value table|wrong length|unknown class mode", bits("1 00000")),
+    ]
+    for message, section in cases:
+        expect(CorruptStreamError, BASE.offset(0), message, valid._replace(payload=[section, valid.payload[1]]).build())
+    for block, message in [(b"\0", "ends before its symbols"), (b"\0" + bits("01110 000 0"), "bits are left over")]:
+        parts = valid._replace(payload=[valid.payload[0], block])
+        expect(CorruptStreamError, parts.offset(1), message, parts.build())
 
 
 def test_class_section_of_static_tables() -> None:
@@ -636,7 +667,7 @@ def masked_class(mask_bytes: dict[int, int]) -> bytes:
     """A class section with a masked class: lengths of the mask bytes, and the values 1 and 2 of one bit each."""
     lengths = [mask_bytes.get(token, 0) for token in range(max(mask_bytes) + 1)]
     table_class = TableClass(mode="masked", value_lengths=(0, 1, 1), mask_lengths=tuple(lengths))
-    return reference.write_class_section(Tables(band_class=(0,), classes=(table_class,)), 0)
+    return reference.write_class_section(Tables(class_map=(0,), classes=(table_class,)), 0)
 
 
 def test_masked_block() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, reference
 from fmcodec._core import kernels
+from fmcodec.reference import lattice
 from fmcodec.reference.transform import matrix_product
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
@@ -83,17 +85,17 @@ def check_frame(example: Example) -> None:
 
 
 def check_frame_class_section(example: Example) -> None:
-    assert example.data == bytes.fromhex(example.attributes["bytes"]) == EXAMPLES["frame"].data[90:96]
+    assert example.data == bytes.fromhex(example.attributes["bytes"]) == EXAMPLES["frame"].data[90:97]
     tables = reference.read_class_section(example.data, 1, 0)
     lengths = EXAMPLES["frame-stream"].lengths("lengths")
-    assert tables == Tables(band_class=(0,), classes=(TableClass(mode="plain", value_lengths=lengths),))
+    assert tables == Tables(class_map=(0,), classes=(TableClass(mode="plain", value_lengths=lengths),))
 
 
 def check_two_classes(example: Example) -> None:
     assert example.data == bytes.fromhex(example.attributes["bytes"])
     lengths = (2, 2, 2, *[0] * 252, 2)
     classes = (TableClass(mode="zero"), TableClass(mode="plain", shift=3, value_lengths=lengths))
-    tables = Tables(band_class=(0, 1, 1), classes=classes)
+    tables = Tables(class_map=(0, 1, 1), classes=classes)
     assert reference.read_class_section(example.data, 3, -128) == tables
     assert reference.write_class_section(tables, -128) == example.data
     # The core writes the same bytes into the spec section of a frame.
@@ -118,7 +120,7 @@ def check_tokens(example: Example) -> None:
 
 def check_frame_stream(example: Example) -> None:
     check_tokens(example)
-    assert EXAMPLES["frame"].data[96:] == b"\0" + example.data
+    assert EXAMPLES["frame"].data[97:] == b"\0" + example.data
 
 
 def check_masked_stream(example: Example) -> None:
@@ -131,7 +133,7 @@ def check_masked_stream(example: Example) -> None:
     assert writer.to_bytes() == example.data
     np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), len(symbols)), symbols)
     # One channel of signed bytes has token_minimum = -128 if the zero point is 128.
-    spec = CodecSpec(zero_point=128, tables=Tables(band_class=(0,), classes=(table_class,)))
+    spec = CodecSpec(zero_point=128, tables=Tables(class_map=(0,), classes=(table_class,)))
     x = symbols.astype(np.int8).reshape(1, 2, 5)
     frame = fmcodec.encode(x, spec)
     assert frame.endswith(b"\0" + example.data)
@@ -165,7 +167,7 @@ def check_dct_group(example: Example) -> None:
 def check_raw_block(example: Example) -> None:
     symbols = np.array(example.numbers("symbols"))
     # Static tables for zeros only: what is not zero has no code.
-    tables = Tables(band_class=(0,), classes=(TableClass(mode="zero"),))
+    tables = Tables(class_map=(0,), classes=(TableClass(mode="zero"),))
     spec = CodecSpec(bits=4, zero_point=5, tables=tables)
     x = symbols.astype(np.float32).reshape(1, 2, 2)
     frame = fmcodec.encode(x, spec)
@@ -173,6 +175,36 @@ def check_raw_block(example: Example) -> None:
     assert reference.encode(x, spec) == frame
     np.testing.assert_array_equal(fmcodec.decode(frame), x)
     np.testing.assert_array_equal(reference.decode(frame), x)
+
+
+def check_contexts(example: Example) -> None:
+    rows = example.rows
+    symbols = np.array([[rows[f"row {row}"] for row in range(3)]])
+    phases = list(lattice.ordered_phases(symbols))
+    assert np.concatenate([ordered for ordered, _ in phases]).tolist() == rows["order"]
+    assert np.concatenate([contexts for _, contexts in phases]).tolist() == rows["contexts"]
+    assert [min(63, math.floor(8 * math.log2(1 + symbol) + 0.5)) for symbol in rows["order"]] == rows["codes"]
+    # Each context in use gets a class with a code for its symbols alone: another context would have no code.
+    by_context: dict[int, list[int]] = {context: [] for context in sorted(set(rows["contexts"]))}
+    for symbol, context in zip(rows["order"], rows["contexts"], strict=True):
+        by_context[context].append(symbol)
+    tables = Tables(
+        model="neighbours",
+        class_map=tuple(max(sum(first <= c for first in by_context) - 1, 0) for c in range(97)),
+        classes=tuple(
+            plain_class([s for s, k in zip(rows["order"], rows["contexts"], strict=True) if k == c]) for c in by_context
+        ),
+    )
+    spec = CodecSpec(tables=tables)
+    frame = fmcodec.encode(symbols.astype(np.uint8), spec)
+    assert frame[fmcodec.inspect(frame).blocks[-1].offset] == 0
+    np.testing.assert_array_equal(fmcodec.decode(frame), symbols)
+
+
+def plain_class(symbols: list[int]) -> TableClass:
+    """A class with codes for these symbols only."""
+    lengths = reference.limited_lengths(np.bincount(symbols), 15).tolist()
+    return TableClass(mode="plain", value_lengths=tuple(lengths))
 
 
 CHECKS: dict[str, Callable[[Example], None]] = {
@@ -185,6 +217,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "masked-stream": check_masked_stream,
     "dct-group": check_dct_group,
     "raw-block": check_raw_block,
+    "contexts": check_contexts,
 }
 
 
@@ -202,6 +235,15 @@ def test_example(name: str, isa: str) -> None:
 def test_crc_check_value_of_the_page() -> None:
     match = re.search(r'ASCII digits "(\d+)" is ([0-9A-F]{8})h', PAGE.read_text(encoding="ascii"))
     assert match and kernels.crc32c(match[1].encode()) == int(match[2], 16)
+
+
+def test_standard_mask_tables_have_codes_for_all_masks() -> None:
+    tables = reference.standard_mask_tables()
+    assert len(tables) == 32
+    for number, lengths in enumerate(tables):
+        assert len(lengths) == 256 and min(lengths) > 0 and sum(2.0**-length for length in lengths) == 1.0
+        # The more ones, the shorter the code of the mask of ones only.
+        assert lengths[255] <= tables[max(number - 1, 0)][255]
 
 
 def test_no_class_section_is_larger_than_the_page_says() -> None:

@@ -13,7 +13,7 @@ import pytest
 import fmcodec
 from fmcodec import CodecSpec, reference
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "v1"
+FOLDER = Path(__file__).resolve().parent / "golden" / "v2"
 ENTRIES: dict[str, dict[str, Any]] = {
     entry["name"]: entry for entry in json.loads((FOLDER / "manifest.json").read_text(encoding="ascii"))
 }
@@ -47,6 +47,7 @@ def test_everything_is_covered() -> None:
     }
     kinds = set()
     modes = set()
+    models = set()
     for name in ENTRIES:
         frame = (FOLDER / f"{name}.fmc").read_bytes()
         spec = spec_of(name)
@@ -58,8 +59,10 @@ def test_everything_is_covered() -> None:
                 channels = ENTRIES[name]["shape"][-1 if info.layout == "nhwc" else -3]
                 bands = reference.coefficients_from_levels(np.zeros((channels, 1), np.int64), spec)
                 tables = reference.read_class_section(section, len(bands), reference.token_minimum(spec))
+                models.add(tables.model)
                 modes |= {(table_class.mode, table_class.shift > 0) for table_class in tables.classes}
     assert kinds == {None, 0, 1}
+    assert models == {"bands", "neighbours"}
     assert modes == {("zero", False), ("plain", False), ("plain", True), ("masked", False)}
 
 

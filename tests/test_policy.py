@@ -12,7 +12,7 @@ from fmcodec.errors import FmcodecError, UnsupportedVersionError
 from fmcodec.policy import LayerPolicy, Policy
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
-TABLES = Tables(band_class=(0, 0, 0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 2, 2)),))
+TABLES = Tables(class_map=(0, 0, 0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 2, 2)),))
 
 specs = st.builds(
     CodecSpec,

@@ -22,7 +22,7 @@ from fmcodec.errors import (
     TruncatedStreamError,
     UnsupportedVersionError,
 )
-from fmcodec.reference import tables as tables_module
+from fmcodec.reference import choice, lattice
 from fmcodec.reference.quantize import bfloat16_type, to_binary32
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
@@ -189,16 +189,17 @@ def histogram_of(counts: dict[int, int]) -> np.ndarray[Any, Any]:
     return histogram
 
 
-def test_package_merge_by_hand() -> None:
+def test_limited_lengths_by_hand() -> None:
     histogram = histogram_of({10: 1, 20: 1, 30: 2, 40: 3, 50: 5})
     assert reference.limited_lengths(histogram, 15)[[10, 20, 30, 40, 50]].tolist() == [4, 4, 3, 2, 1]
-    assert reference.limited_lengths(histogram, 3)[[10, 20, 30, 40, 50]].tolist() == [3, 3, 2, 2, 2]
+    assert reference.limited_lengths(histogram, 3)[[10, 20, 30, 40, 50]].tolist() == [3, 3, 3, 3, 1]
+    # Cut to 3 bits there were three codes of 3 bits, one too many for Kraft; so the code of 2 bits became a bit longer.
     assert reference.limited_lengths(histogram_of({7: 9}), 8)[7] == 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 5000), min_size=2, max_size=256), st.integers(8, 15))
-def test_package_merge_is_complete_and_optimal(counts: list[int], longest: int) -> None:
+def test_limited_lengths_are_complete_and_optimal_below_the_limit(counts: list[int], longest: int) -> None:
     lengths = reference.limited_lengths(np.array(counts + [0] * (256 - len(counts))), longest)[: len(counts)]
     assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
     heap, cost = list(counts), 0
@@ -237,58 +238,88 @@ def test_wavelet_layout_by_hand() -> None:
 def test_class_section_by_hand() -> None:
     lengths = (2, 2, 2, *[0] * 252, 2)
     classes = (TableClass(mode="zero"), TableClass(mode="plain", shift=3, value_lengths=lengths))
-    tables = Tables(band_class=(0, 1, 1), classes=classes)
+    tables = Tables(class_map=(0, 1, 1), classes=classes)
     # Entries in scan order are the tokens 0, 255, 1, 254, 2: lengths 2, 2, 2, unused, 2.
     table = "00100000" + "1110" + "0100" + "0" + "0" + "1111" + "0000" + "0"
-    bits = "10000" + "011" + "00" + "0000" + "10" + "1100" + table
+    band_map = "10000000" + "1110" + "1000" + "0" + "011"
+    bits = "0" + "10000" + band_map + "00" + "0000" + "10" + "1100" + table
     data = reference.write_class_section(tables, -128)
     assert "".join(f"{byte:08b}"[::-1] for byte in data).rstrip("0") == bits.rstrip("0")
     assert len(data) == -(-len(bits) // 8)
     assert reference.read_class_section(data, 3, -128) == tables
 
 
-def run_of(buckets: tuple[int, ...], shift: int, histogram: np.ndarray[Any, Any]) -> tables_module.Run:
-    """Buckets of which every third symbol was counted."""
-    return tables_module.Run(buckets, shift, 3 * int(histogram.sum()), 0, 255 << shift, histogram)
+def item_of(shift: int, histogram: Any) -> choice.Item:
+    return choice.Item(shift, int(histogram.sum()), 0, 0, histogram)
 
 
-def test_class_choice_is_the_cheapest_of_all() -> None:
+def test_classes_are_joined_pair_by_pair_and_the_best_state_counts() -> None:
     rng = np.random.default_rng(3)
     for _ in range(30):
-        runs = [
-            run_of((i,), int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
+        items = {
+            3 * i: item_of(int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
             for i in range(7)
+        }
+        chosen = choice.choose_classes(items, 20)
+        ends = [first for first, _ in chosen]
+        assert ends == sorted(ends) and ends[0] == 0
+        histograms = [
+            sum((items[i].histogram for i in items if first <= i < end), np.zeros(256, np.int64))
+            for first, end in itertools.pairwise([*ends, 99])
         ]
-        candidates = []
-        for cuts in itertools.product([False, True], repeat=6):
-            ends = [i for i, cut in enumerate((*cuts, True), 1) if cut]
-            parts = [runs[i:j] for i, j in itertools.pairwise([0, *ends])]
-            if any(len({run.shift for run in part}) > 1 for part in parts):
-                continue
-            histograms = [sum((run.histogram for run in part), np.zeros(256, dtype=np.int64)) for part in parts]
-            cost = sum(run_of((), 0, histogram).cost for histogram in histograms)
-            cost += 20 * (len(parts) - 1).bit_length() * 65536
-            candidates.append((cost, len(parts), [part[0].buckets[0] for part in reversed(parts)]))
-        chosen = tables_module.choose_classes(runs, 20)
-        assert [run.buckets[0] for run in reversed(chosen)] == min(candidates)[2]
+        assert all((item.histogram == histogram).all() for (_, item), histogram in zip(chosen, histograms, strict=True))
+
+        def total(classes: list[choice.Item]) -> int:
+            return sum(item.cost for item in classes) + 20 * (len(classes) - 1).bit_length() * 65536
+
+        # Neither no joining nor joining one more pair is cheaper.
+        classes = [item for _, item in chosen]
+        assert total(classes) <= total(list(items.values()))
+        for i, (left, right) in enumerate(itertools.pairwise(classes)):
+            if left.shift == right.shift:
+                assert total(classes) <= total([*classes[:i], left.joined(right), *classes[i + 2 :]])
+
+
+def test_at_most_32_classes() -> None:
+    items = {i: item_of(0, histogram_of({i: 10**6, 255: 10**6 + i})) for i in range(97)}
+    assert len(choice.choose_classes(items, 97)) == 32
 
 
 def test_cost_of_a_class_by_hand() -> None:
-    # Counted once in four: 3 zeros and 1 one cost 3 * (2 - log2 3) + 2 bits; a mask may follow.
-    counts = histogram_of({0: 3, 1: 1})
-    run = tables_module.Run((1,), 0, 16, 0, 1, counts)
-    assert run.cost == 4 * (3 * (131072 - 103872) + 131072) + (24 + 4 + 512) * 65536
-    assert run._replace(symbol_count=4).cost == 3 * (131072 - 103872) + 131072 + (24 + 4 + 512) * 65536
-    assert tables_module.Run((0,), 0, 99, 0, 0, histogram_of({0: 25})).cost == 8 * 65536
-    few_zeros = histogram_of({0: 1, 1: 8})
-    assert tables_module.Run((1,), 0, 9, 0, 1, few_zeros).cost // 65536 == 28 + 4
+    # Counted once in four: 3 zeros and 1 one cost 4 * 2 - 3 * log2 3 bits.
+    item = choice.Item(0, 16, 0, 1, histogram_of({0: 3, 1: 1}))
+    assert item.cost == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
+    assert item._replace(symbol_count=4).cost == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
+    assert choice.Item(0, 99, 0, 0, histogram_of({0: 25})).cost == 8 * 65536
 
 
 def test_smoothing_gives_a_code_to_every_symbol_of_the_range() -> None:
     counts = histogram_of({255: 2, 0: 5})
-    run = tables_module.Run((1,), 2, 28, -5, 11, counts)
-    assert run.smoothed().histogram.tolist() == histogram_of({254: 1, 255: 129, 0: 321, 1: 1, 2: 1}).tolist()
-    assert run._replace(symbol_count=7).smoothed().histogram is counts
+    item = choice.Item(2, 28, -5, 11, counts)
+    assert item.smoothed().histogram.tolist() == histogram_of({254: 1, 255: 129, 0: 321, 1: 1, 2: 1}).tolist()
+    assert item._replace(symbol_count=7).smoothed().histogram is counts
+
+
+def test_nearest_mask_table() -> None:
+    shares = [choice.ones_of_64(number) for number in range(32)]
+    assert shares[:6] == [1, 2, 3, 4, 6, 8] and shares[-1] == 60
+    for ones in range(1, 640):
+        number = choice.nearest_mask_table(ones, 640)
+        assert abs(10 * shares[number] - ones) == min(abs(10 * share - ones) for share in shares)
+
+
+def test_contexts_do_not_depend_on_what_is_coded_later() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.integers(-9, 9, (3, 11, 13))
+    before = list(lattice.ordered_phases(x))
+    rest = sum(len(symbols) for symbols, _ in before)
+    for number, (symbols, contexts) in enumerate(before):
+        rest -= len(symbols)
+        # Change everything from this phase on: the contexts of this phase stay.
+        known = iter(phase for phase, _ in before[:number])
+        changed = lattice.restore(x.shape, lambda c, known=known: next(known, np.full(len(c), 7)))
+        np.testing.assert_array_equal(list(lattice.ordered_phases(changed))[number][1], contexts)
+    assert rest == 0
 
 
 def static_spec() -> CodecSpec:
@@ -298,7 +329,7 @@ def static_spec() -> CodecSpec:
         TableClass(mode="plain", shift=1, value_lengths=(1, 2, 3, *[0] * 252, 3)),
         TableClass(mode="masked", value_lengths=(0, 1, 1), mask_lengths=(8,) * 256),
     )
-    return CodecSpec(bits=9, zero_point=200, tables=Tables(band_class=(0, 1, 2, 1), classes=classes))
+    return CodecSpec(bits=9, zero_point=200, tables=Tables(class_map=(0, 1, 2, 1), classes=classes))
 
 
 @pytest.mark.parametrize("embed_spec", [True, False])

@@ -24,22 +24,22 @@ std::vector<int> list_of(const CodeLengths& lengths) {
   return {lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(count)};
 }
 
-// (band_class, [(mode, shift, value_lengths, mask_lengths), ...])
+// (model, class_map, [(mode, shift, value_lengths, mask_lengths), ...])
 using ClassTuple = std::tuple<int, int, std::vector<int>, std::vector<int>>;
-using TablesTuple = std::pair<std::vector<int>, std::vector<ClassTuple>>;
+using TablesTuple = std::tuple<int, std::vector<int>, std::vector<ClassTuple>>;
 
 TablesTuple tuple_of(const Tables& tables) {
-  TablesTuple tuple;
-  tuple.first.assign(tables.band_class.begin(), tables.band_class.end());
+  std::vector<ClassTuple> classes;
   for (const TableClass& c : tables.classes)
-    tuple.second.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths));
-  return tuple;
+    classes.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths));
+  return {static_cast<int>(tables.model), {tables.class_map.begin(), tables.class_map.end()}, std::move(classes)};
 }
 
-void set_tables(Spec& spec, const std::vector<uint8_t>& band_class,
+void set_tables(Spec& spec, int model, const std::vector<uint8_t>& class_map,
                 const std::vector<std::tuple<int, int, std::vector<uint8_t>, std::vector<uint8_t>>>& classes) {
   Tables tables;
-  tables.band_class = band_class;
+  tables.model = static_cast<ClassModel>(model);
+  tables.class_map = class_map;
   for (const auto& [mode, shift, values, masks] : classes) {
     tables.classes.push_back({static_cast<ClassMode>(mode), shift, lengths_of(values), lengths_of(masks)});
   }
@@ -63,10 +63,11 @@ void register_spec(py::module_& module) {
       .def_readwrite("permutation", &Spec::permutation)
       .def_readwrite("dead_zone", &Spec::dead_zone)
       .def_readwrite("max_code_length", &Spec::max_code_length)
+      .def_readwrite("effort", &Spec::effort)
       .def_readwrite("block_rows", &Spec::block_rows)
       .def_readwrite("block_columns", &Spec::block_columns)
       .def_readwrite("clamps_nonfinite", &Spec::clamps_nonfinite)
-      .def("set_tables", &set_tables, py::arg("band_class"), py::arg("classes"))
+      .def("set_tables", &set_tables, py::arg("model"), py::arg("class_map"), py::arg("classes"))
       .def("tables", [](const Spec& spec) -> std::optional<TablesTuple> {
         if (!spec.tables) return std::nullopt;
         return tuple_of(*spec.tables);

@@ -34,22 +34,21 @@ class BitWriter {
  public:
   // Precondition: value < 2^count, count <= 32.
   void write(uint32_t value, unsigned count) {
-    pending_ |= static_cast<uint64_t>(value) << (size_bits_ & 7);
-    const uint64_t end = size_bits_ + count;
-    bytes_.resize((end + 7) / 8);
-    for (uint64_t at = size_bits_ / 8; at < bytes_.size(); ++at) {
-      bytes_[at] = static_cast<uint8_t>(pending_);
-      if (at < end / 8) pending_ >>= 8;
-    }
-    size_bits_ = end;
+    pending_ |= static_cast<uint64_t>(value) << pending_bits_;
+    pending_bits_ += count;
+    for (; pending_bits_ >= 8; pending_bits_ -= 8, pending_ >>= 8) bytes_.push_back(static_cast<uint8_t>(pending_));
   }
-  uint64_t size_bits() const { return size_bits_; }
-  const std::vector<uint8_t>& bytes() const { return bytes_; }
+  // The bytes so far, the last one padded with zeros.
+  std::vector<uint8_t> bytes() const {
+    std::vector<uint8_t> padded = bytes_;
+    if (pending_bits_ > 0) padded.push_back(static_cast<uint8_t>(pending_));
+    return padded;
+  }
 
  private:
   std::vector<uint8_t> bytes_;
-  uint64_t pending_ = 0;  // bits of the last, unfinished byte
-  uint64_t size_bits_ = 0;
+  uint64_t pending_ = 0;  // fewer than 8 bits
+  unsigned pending_bits_ = 0;
 };
 
 // Sticky overrun: bits beyond the end are 0, and reading them is reported by is_overrun(), so callers check once.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fmcodec/block_decoder.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "fmcodec/block_kind.h"
@@ -9,7 +10,13 @@
 namespace fmc {
 
 BlockDecoder::BlockDecoder(const KernelTable& kernels, Bytes bytes, const Frame& frame, const BandPlan& plan)
-    : kernels_(kernels), bytes_(bytes), frame_(frame), plan_(plan), transform_(kernels, frame.spec, plan, frame.dtype) {
+    : kernels_(kernels),
+      bytes_(bytes),
+      frame_(frame),
+      plan_(plan),
+      transform_(kernels, frame.spec, plan, frame.dtype),
+      stream_reader_(kernels),
+      lattice_(kernels, frame.spec.token_minimum()) {
   if (frame.spec.tables) prepare(*frame.spec.tables);
 }
 
@@ -20,7 +27,7 @@ void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
   if (!frame_.spec.tables) load_tables(index / frame_.tiling.blocks_per_group);
   if (block.empty()) return read_zero(out);
   if (block[0] == static_cast<uint8_t>(BlockKind::kCoded)) {
-    read_coded(block, out.positions);
+    read_coded(block, frame_.tiling.tile(index));
   } else if (block[0] == static_cast<uint8_t>(BlockKind::kRaw)) {
     read_raw(block, out.positions);
   } else {
@@ -31,8 +38,9 @@ void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
   transform_.inverse(
       [&](uint64_t band) -> BandSource {
         if (is_raw_) return {nullptr, symbols + band * out.positions};
+        if (tables_->model == ClassModel::kNeighbours) return {tokens + band * out.positions, nullptr};
         const uint64_t first = slot_of_band_[band] * out.positions;
-        const TableClass& table = tables_->classes[tables_->band_class[band]];
+        const TableClass& table = tables_->classes[tables_->class_map[band]];
         if (table.mode == ClassMode::kZero) return {nullptr, nullptr};
         if (table.shift > 0) return {nullptr, symbols + first};
         return {tokens + first, nullptr};
@@ -52,56 +60,66 @@ void BlockDecoder::load_tables(uint64_t group) {
 
 void BlockDecoder::prepare(const Tables& tables) {
   tables_ = &tables;
-  value_trees_.clear();
-  mask_trees_.clear();
-  for (const TableClass& c : tables.classes) {
-    value_trees_.push_back(build_code_tree(c.value_lengths));
-    mask_trees_.push_back(build_code_tree(c.mask_lengths));
+  codes_ = build_codes(tables);
+  if (tables.model == ClassModel::kNeighbours) {
+    std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
+    return;
   }
   class_bands_.assign(tables.classes.size(), 0);
-  for (const uint8_t k : tables.band_class) ++class_bands_[k];
+  for (const uint8_t k : tables.class_map) ++class_bands_[k];
   std::vector<uint64_t> next(tables.classes.size(), 0);
   for (size_t k = 1; k < next.size(); ++k) next[k] = next[k - 1] + class_bands_[k - 1];
-  slot_of_band_.resize(tables.band_class.size());
-  for (size_t band = 0; band < slot_of_band_.size(); ++band) slot_of_band_[band] = next[tables.band_class[band]]++;
+  slot_of_band_.resize(tables.class_map.size());
+  for (size_t band = 0; band < slot_of_band_.size(); ++band) slot_of_band_[band] = next[tables.class_map[band]]++;
 }
 
 void BlockDecoder::read_zero(const PlanarBlock<void>& out) {
   transform_.inverse([](uint64_t) { return BandSource{nullptr, nullptr}; }, out);
 }
 
-void BlockDecoder::read_coded(Bytes block, uint64_t positions) {
+void BlockDecoder::read_coded(Bytes block, const Tile& tile) {
   is_raw_ = false;
   BitSource in = padded(block.subspan(1));
-  uint8_t* tokens = tokens_.reserve(plan_.kept_bands() * positions + kSlackBytes);
+  uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
+  if (tables_->model == ClassModel::kNeighbours) {
+    read_neighbour_streams(&in, tile, tokens);
+  } else {
+    read_band_streams(&in, tile.positions(), tokens);
+  }
+  if (!in.is_finished()) fail("bits are left over in a block");
+}
+
+void BlockDecoder::read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens) {
   int32_t* symbols = tables_->has_shift() ? symbols_.reserve(plan_.kept_bands() * positions) : nullptr;
-  for (size_t k = 0; k < tables_->classes.size(); ++k) {
-    const TableClass& table = tables_->classes[k];
+  for (size_t k = 0; k < codes_.size(); ++k) {
     const size_t count = class_bands_[k] * positions;
-    if (table.mode == ClassMode::kPlain) read_tokens(kernels_, value_trees_[k], count, tree_scratch_, &in, tokens);
-    if (table.mode == ClassMode::kMasked) read_masked(k, count, &in, tokens);
-    if (table.shift > 0) {
-      kernels_.tokens_to_symbols(tokens, count, frame_.spec.token_minimum(), table.shift, symbols);
-      for (int plane = table.shift; plane-- > 0;) {
-        kernels_.add_symbol_plane(in.bytes, in.take(count), count, static_cast<uint32_t>(plane), symbols);
+    const int shift = codes_[k].shift;
+    if (codes_[k].mode != ClassMode::kZero) stream_reader_.read(codes_[k], count, in, tokens);
+    if (shift > 0) {
+      kernels_.tokens_to_symbols(tokens, count, frame_.spec.token_minimum(), shift, symbols);
+      for (int plane = shift; plane-- > 0;) {
+        kernels_.add_symbol_plane(in->bytes, in->take(count), count, static_cast<uint32_t>(plane), symbols);
       }
     }
     tokens += count;
     if (symbols != nullptr) symbols += count;
   }
-  if (!in.is_finished()) fail("bits are left over in a block");
 }
 
-void BlockDecoder::read_masked(size_t class_index, size_t count, BitSource* in, uint8_t* tokens) {
-  if (count == 0) return;
-  const size_t mask_bytes = (count + 7) / 8;
-  uint8_t* const mask = mask_.reserve(mask_bytes + kSlackBytes);
-  read_tokens(kernels_, mask_trees_[class_index], mask_bytes, tree_scratch_, in, mask);
-  if (count % 8 != 0 && mask[mask_bytes - 1] >> (count % 8) != 0) fail("padding of a mask is not 0");
-  const size_t ones = kernels_.count_ones(mask, 0, count);
-  uint8_t* const nonzero = nonzero_.reserve(ones + kSlackBytes);
-  read_tokens(kernels_, value_trees_[class_index], ones, tree_scratch_, in, nonzero);
-  kernels_.merge(mask, 0, count, nullptr, 0, nonzero, 0, tokens);
+void BlockDecoder::read_neighbour_streams(BitSource* in, const Tile& tile, uint8_t* tokens) {
+  lattice_.set_tile(plan_.kept_bands(), tile.rows, tile.columns);
+  lattice_.restore(
+      [&](const uint8_t* contexts, size_t count, uint8_t* ordered) {
+        uint8_t* const classes = classes_.reserve(count + kSlackBytes);
+        kernels_.translate(contexts, count, class_of_context_.data(), classes);
+        const ClassSplit split(kernels_, classes, count, codes_.size(), streams_);
+        for (size_t k = 0; k < codes_.size(); ++k)
+          stream_reader_.read(codes_[k], static_cast<size_t>(split.counts[k]), in, split.begins[k]);
+        std::array<const uint8_t*, kMaxStreams> next;
+        std::copy(split.begins.begin(), split.begins.end(), next.begin());
+        kernels_.gather_classes(next.data(), classes, count, codes_.size(), ordered);
+      },
+      tokens);
 }
 
 void BlockDecoder::read_raw(Bytes block, uint64_t positions) {

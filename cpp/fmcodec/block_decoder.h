@@ -2,15 +2,17 @@
 // One block: bits to symbols to values. Each thread has its own decoder and its scratch memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 #include "fmcodec/block_transform.h"
 #include "fmcodec/buffer.h"
+#include "fmcodec/class_stream.h"
 #include "fmcodec/frame.h"
+#include "fmcodec/lattice.h"
 #include "fmcodec/tables.h"
-#include "fmcodec/wavelet.h"
 
 namespace fmc {
 
@@ -25,8 +27,9 @@ class BlockDecoder {
   void load_tables(uint64_t group);
   void prepare(const Tables& tables);
   void read_zero(const PlanarBlock<void>& out);
-  void read_coded(Bytes block, uint64_t positions);
-  void read_masked(size_t class_index, size_t count, BitSource* in, uint8_t* tokens);
+  void read_coded(Bytes block, const Tile& tile);
+  void read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens);
+  void read_neighbour_streams(BitSource* in, const Tile& tile, uint8_t* tokens);
   void read_raw(Bytes block, uint64_t positions);
   // Copies a bit stream to where kernels may read past its end.
   BitSource padded(Bytes bits);
@@ -42,16 +45,20 @@ class BlockDecoder {
   std::optional<uint64_t> loaded_group_;
   Tables adaptive_tables_;
   const Tables* tables_ = nullptr;
-  std::vector<CodeTree> value_trees_, mask_trees_;  // by class
-  std::vector<uint64_t> class_bands_;               // number of bands, by class
-  std::vector<uint64_t> slot_of_band_;              // place of a band in class order, by kept band
+  std::vector<ClassCode> codes_;                 // by class
+  std::vector<uint64_t> class_bands_;            // number of bands, by class
+  std::vector<uint64_t> slot_of_band_;           // place of a band in class order, by kept band
+  std::array<uint8_t, 256> class_of_context_{};  // only if contexts come from neighbours
+
+  ClassStreamReader stream_reader_;
+  Lattice lattice_;
 
   // Symbols of the current block. By slot if coded, by band if raw.
   bool is_raw_ = false;
   Buffer<uint8_t> tokens_;
   Buffer<int32_t> symbols_;
 
-  Buffer<uint8_t> bits_, mask_, nonzero_, tree_scratch_;
+  Buffer<uint8_t> bits_, classes_, streams_;
 };
 
 }  // namespace fmc

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 namespace fmc {
 namespace {
@@ -37,7 +38,25 @@ const int32_t* dct_matrix(uint32_t size) {
 }
 
 BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
-    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()) {}
+    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()) {
+  if (size_of(dtype) > 1 || !spec.has_direct_tokens()) return;
+  has_byte_tables_ = true;
+  std::array<uint8_t, 256> bytes;
+  std::iota(bytes.begin(), bytes.end(), uint8_t{0});
+  kernels_.quantize_to_tokens(dtype_, bytes.data(), bytes.size(), quantizer_, token_of_value_.data());
+  kernels_.dequantize_tokens(dtype_, bytes.data(), bytes.size(), quantizer_, value_of_token_.data());
+}
+
+bool BlockTransform::tokens_from_values(const void* values, size_t count, uint8_t* tokens) const {
+  if (!has_byte_tables_) return kernels_.quantize_to_tokens(dtype_, values, count, quantizer_, tokens);
+  kernels_.translate(static_cast<const uint8_t*>(values), count, token_of_value_.data(), tokens);
+  return true;
+}
+
+void BlockTransform::values_from_tokens(const uint8_t* tokens, size_t count, void* values) const {
+  if (!has_byte_tables_) return kernels_.dequantize_tokens(dtype_, tokens, count, quantizer_, values);
+  kernels_.translate(tokens, count, value_of_token_.data(), static_cast<uint8_t*>(values));
+}
 
 int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {
   *strip_positions = kStripValues / size;
@@ -52,8 +71,8 @@ bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_
   bool is_finite = true;
   for (uint64_t first = 0; first < bands; first += run) {
     const uint64_t count = std::min(run, bands - first);
-    is_finite &= kernels_.quantize_to_tokens(dtype_, channel(block, first, 0), count * block.positions, quantizer_,
-                                             tokens + first * block.positions);
+    is_finite &=
+        tokens_from_values(channel(block, first, 0), count * block.positions, tokens + first * block.positions);
     for (uint64_t b = first; b < first + count; ++b) {
       kernels_.measure_tokens(tokens + b * block.positions, block.positions, quantizer_.token_minimum, &ranges[b]);
     }

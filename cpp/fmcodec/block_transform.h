@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -45,6 +46,9 @@ class BlockTransform {
   void inverse(const Source& source, const PlanarBlock<void>& block);
 
  private:
+  // Values to tokens and back, where symbols are levels that fit tokens.
+  bool tokens_from_values(const void* values, size_t count, uint8_t* tokens) const;
+  void values_from_tokens(const uint8_t* tokens, size_t count, void* values) const;
   bool forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges);
   uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
   template <typename Value>
@@ -56,6 +60,9 @@ class BlockTransform {
   const BandPlan& plan_;
   Dtype dtype_;
   Quantizer quantizer_;
+  // For values of 8 bits: the kernels' results for every value and every token.
+  bool has_byte_tables_ = false;
+  std::array<uint8_t, 256> token_of_value_, value_of_token_;
   Buffer<int32_t> rows_;
 };
 
@@ -75,8 +82,7 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
       // The fast path of the identity: tokens straight to values.
       const BandSource band = source(group.first_kept_band);
       if (band.tokens != nullptr) {
-        kernels_.dequantize_tokens(dtype_, band.tokens, block.positions, quantizer_,
-                                   channel(block, group.first_input, 0));
+        values_from_tokens(band.tokens, block.positions, channel(block, group.first_input, 0));
         continue;
       }
       if (band.symbols == nullptr) {

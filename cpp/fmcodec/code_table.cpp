@@ -34,18 +34,20 @@ uint16_t add_node(CodeTree& tree, const RankedCode& ranked, size_t begin, size_t
   return index;
 }
 
-struct Leaf {
-  uint64_t weight;
-  uint8_t token;
-};
+// The tokens that occur, by ascending (weight, token), which one integer holds: weights are below 2^56.
 struct LeafList {
-  std::array<Leaf, kTokens> items;  // by ascending (weight, token)
+  std::array<uint64_t, kTokens> items;
   size_t count = 0;
+
+  void add(uint64_t weight, size_t token) { items[count++] = weight << 8 | token; }
+  uint64_t weight(size_t i) const { return items[i] >> 8; }
+  size_t token(size_t i) const { return items[i] & 255; }
 };
 
 // Huffman's algorithm with two queues: leaves, and packages in the order they were made; leaves come first among
-// equals. Returns false, with `lengths` untouched, if a code would be longer than `limit`.
-bool huffman_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
+// equals. Returns the number of leaves of each depth, those deeper than `limit` counted at `limit`.
+using LengthCounts = std::array<size_t, kMaxCodeLength + 1>;
+LengthCounts huffman_length_counts(const LeafList& leaves, int limit) {
   std::array<uint64_t, kTokens> weight;      // of packages
   std::array<uint16_t, 2 * kTokens> parent;  // of leaves 0..n-1, then of packages, as package numbers
   const size_t n = leaves.count;
@@ -53,49 +55,30 @@ bool huffman_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
   for (size_t made = 0; made + 1 < n; ++made) {
     weight[made] = 0;
     for (int side = 0; side < 2; ++side) {
-      const bool takes_leaf = leaf < n && (package == made || leaves.items[leaf].weight <= weight[package]);
-      weight[made] += takes_leaf ? leaves.items[leaf].weight : weight[package];
+      const bool takes_leaf = leaf < n && (package == made || leaves.weight(leaf) <= weight[package]);
+      weight[made] += takes_leaf ? leaves.weight(leaf) : weight[package];
       parent[takes_leaf ? leaf++ : n + package++] = static_cast<uint16_t>(made);
     }
   }
   std::array<uint8_t, kTokens> depth{};  // of packages; the last one, n - 2, is the root
   for (size_t p = n - 2; p-- > 0;) depth[p] = static_cast<uint8_t>(depth[parent[n + p]] + 1);
-  if (depth[parent[0]] + 1 > limit) return false;  // no leaf is deeper than the lightest
-  for (size_t i = 0; i < n; ++i) lengths[leaves.items[i].token] = static_cast<uint8_t>(depth[parent[i]] + 1);
-  return true;
+  LengthCounts counts{};
+  for (size_t i = 0; i < n; ++i) ++counts[static_cast<size_t>(std::min(depth[parent[i]] + 1, limit))];
+  return counts;
 }
 
-// Package-merge (Larmore and Hirschberg, 1990). List 0 is the leaves; list d is the leaves merged with pairs of list d
-// - 1. is_leaf[d][i] says which of both item i is; leaves come first among equals.
-void package_merge_lengths(const LeafList& leaves, int limit, CodeLengths& lengths) {
-  static constexpr size_t kMaxItems = 2 * kTokens;
-  const size_t count = leaves.count;
-  std::array<std::array<bool, kMaxItems>, kMaxCodeLength> is_leaf;
-  std::array<uint64_t, kMaxItems> previous, current;
-  size_t previous_count = count;
-  for (size_t i = 0; i < count; ++i) {
-    previous[i] = leaves.items[i].weight;
-    is_leaf[0][i] = true;
-  }
-  for (int d = 1; d < limit; ++d) {
-    const size_t packages = previous_count / 2;
-    size_t leaf = 0, package = 0, items = 0;
-    while (leaf < count || package < packages) {
-      const uint64_t package_weight = package < packages ? previous[2 * package] + previous[2 * package + 1] : 0;
-      const bool takes_leaf = leaf < count && (package == packages || leaves.items[leaf].weight <= package_weight);
-      is_leaf[d][items] = takes_leaf;
-      current[items++] = takes_leaf ? leaves.items[leaf++].weight : (++package, package_weight);
-    }
-    std::copy_n(current.begin(), items, previous.begin());
-    previous_count = items;
-  }
-  // The first 2 n - 2 items of the last list, unpacked: each time a leaf is met, its code grows by one bit.
-  size_t taken = 2 * count - 2;
-  for (int d = limit - 1; d >= 0 && taken > 0; --d) {
-    size_t taken_leaves = 0;
-    for (size_t i = 0; i < taken; ++i) taken_leaves += is_leaf[d][i];
-    for (size_t i = 0; i < taken_leaves; ++i) ++lengths[leaves.items[i].token];
-    taken = 2 * (taken - taken_leaves);
+// Makes Kraft's equality hold again after depths were cut to `limit`: the deepest leaf above the limit goes one bit
+// down and takes a leaf at the limit as its sibling, which frees one unit (as deflate encoders do; compare ITU-T T.81,
+// K.3).
+void restore_kraft(LengthCounts& counts, int limit) {
+  uint64_t sum = 0;  // in units of 2^-limit
+  for (int length = 1; length <= limit; ++length) sum += static_cast<uint64_t>(counts[length]) << (limit - length);
+  for (uint64_t excess = sum - (uint64_t{1} << limit); excess > 0; --excess) {
+    int length = limit - 1;
+    while (counts[length] == 0) --length;
+    --counts[length];
+    counts[length + 1] += 2;
+    --counts[limit];
   }
 }
 
@@ -104,15 +87,18 @@ void package_merge_lengths(const LeafList& leaves, int limit, CodeLengths& lengt
 CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit) {
   LeafList leaves;
   for (size_t token = 0; token < kTokens; ++token) {
-    if (histogram[token] > 0) leaves.items[leaves.count++] = {histogram[token], static_cast<uint8_t>(token)};
+    if (histogram[token] > 0) leaves.add(histogram[token], token);
   }
   CodeLengths lengths{};
-  if (leaves.count == 1) lengths[leaves.items[0].token] = 1;
+  if (leaves.count == 1) lengths[leaves.token(0)] = 1;
   if (leaves.count < 2) return lengths;
-  std::sort(
-      leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count),
-      [](const Leaf& a, const Leaf& b) { return a.weight != b.weight ? a.weight < b.weight : a.token < b.token; });
-  if (!huffman_lengths(leaves, limit, lengths)) package_merge_lengths(leaves, limit, lengths);
+  std::sort(leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count));
+  LengthCounts counts = huffman_length_counts(leaves, limit);
+  restore_kraft(counts, limit);
+  size_t leaf = 0;
+  for (int length = limit; length > 0; --length) {
+    for (size_t i = 0; i < counts[length]; ++i) lengths[leaves.token(leaf++)] = static_cast<uint8_t>(length);
+  }
   return lengths;
 }
 
@@ -127,6 +113,21 @@ bool is_complete_code(const CodeLengths& lengths) {
     ++used;
   }
   return used == 1 ? any_length == 1 : sum == 1u << kMaxCodeLength;
+}
+
+CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
+  size_t used = 0;
+  for (uint8_t length = 1; length <= kMaxCodeLength; ++length) {
+    for (size_t token = 0; token < kTokens; ++token) {
+      if (lengths[token] == length) order_[used++] = static_cast<uint8_t>(token);
+    }
+  }
+  if (used == 1) lengths_[order_[0]] = 0;
+  uint32_t next_code = 0;
+  for (size_t rank = 0; rank < used; ++rank) {
+    if (rank > 0) next_code <<= lengths_[order_[rank]] - lengths_[order_[rank - 1]];
+    codes_[order_[rank]] = static_cast<uint16_t>(next_code++);
+  }
 }
 
 CodeTree build_code_tree(const CodeLengths& lengths) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "fmcodec/kernels/kernels.h"
+
 namespace fmc {
 
 inline constexpr size_t kTokens = 256;
@@ -15,24 +17,39 @@ inline constexpr int kMaxCodeLength = 15;
 using CodeLengths = std::array<uint8_t, kTokens>;      // by token; 0: not used
 using TokenHistogram = std::array<uint64_t, kTokens>;  // counts by token
 
-// Optimal lengths of at most `limit` (8..15) bits for the tokens that occur; all 0 if none does.
+// Huffman lengths, adjusted to at most `limit` (8..15) bits, for the tokens that occur; all 0 if none does.
 CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit);
 
 // One used token of length 1, or Kraft's equality.
 bool is_complete_code(const CodeLengths& lengths);
 
-// A node of the tree over ranks, for the wavelet layout (section 7.2). Nodes are in preorder; the root is node 0.
-struct CodeNode {
-  enum class Kind : uint8_t { kLeaf, kPlanes, kSplit };
-  Kind kind;
-  uint8_t first_rank;  // of the tokens below the node
-  uint8_t planes;      // kPlanes: number of bits left of each code
-  uint8_t pivot_rank;  // kSplit: smallest rank of the right child
-  uint16_t right;      // kSplit: index of the right child; the left one is the next node
+// Codes symbol by symbol, where no speed is needed: the class map.
+class CanonicalCode {
+ public:
+  // Precondition: is_complete_code(lengths).
+  explicit CanonicalCode(const CodeLengths& lengths);
+  int length(size_t token) const { return lengths_[token]; }
+  uint32_t code(size_t token) const { return codes_[token]; }
+  // The token whose bits `next_bit` returns one by one.
+  template <class NextBit>
+  uint8_t read(const NextBit& next_bit) const {
+    uint32_t code = 0;
+    int length = 0;
+    for (size_t rank = 0;; ++rank) {
+      for (; length < lengths_[order_[rank]]; ++length) code = code << 1 | next_bit();
+      if (codes_[order_[rank]] == code) return order_[rank];
+    }
+  }
+
+ private:
+  CodeLengths lengths_;  // 0 for the only token of a code
+  std::array<uint16_t, kTokens> codes_{};
+  std::array<uint8_t, kTokens> order_{};  // tokens by rank
 };
 
+// The tree over ranks, for the wavelet layout (section 7.2).
 struct CodeTree {
-  std::vector<CodeNode> nodes;                 // empty: no token is used
+  std::vector<CodeNode> nodes;                 // in preorder, the root first; empty: no token is used
   std::array<uint8_t, kTokens> rank_of_token;  // unused tokens: 0
   std::array<uint8_t, kTokens> token_of_rank;  // beyond the last rank: 0
 };

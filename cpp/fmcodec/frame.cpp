@@ -11,8 +11,8 @@ namespace {
 
 constexpr uint8_t kMagic[4] = {0x66, 0x6D, 0x63, 0xA5};
 constexpr uint8_t kIsNhwc = 1, kIsSpecExternal = 2;
-constexpr uint16_t kBlocksPerGroup = 16;
-constexpr uint64_t kTargetBlockValues = 65536, kTargetBlockPositions = 64;
+constexpr uint64_t kMaxBlocksPerGroup = 64;
+constexpr uint64_t kTargetGroupValues = 1 << 20, kTargetBlockValues = 1 << 18, kTargetBlockPositions = 64;
 
 void check(bool holds, ErrorCode code, const std::string& message, size_t offset) {
   if (!holds) throw Error(code, message, static_cast<int64_t>(offset));
@@ -76,17 +76,20 @@ Tile Tiling::tile(uint64_t block) const {
 }
 
 Tiling choose_tiling(const Spec& spec, const TensorShape& shape) {
-  Tiling tiling{shape, 1, 1, kBlocksPerGroup};
+  Tiling tiling{shape};
+  const uint64_t channels = std::max<uint64_t>(shape.channels, 1);
   const uint64_t rows = std::max<uint64_t>(shape.rows, 1), columns = std::max<uint64_t>(shape.columns, 1);
   if (spec.block_rows > 0) {
     tiling.tile_rows = static_cast<uint32_t>(std::min<uint64_t>(spec.block_rows, rows));
     tiling.tile_columns = static_cast<uint32_t>(std::min<uint64_t>(spec.block_columns, columns));
-    return tiling;
+  } else {
+    const uint64_t positions = std::max(kTargetBlockPositions, kTargetBlockValues / channels);
+    tiling.tile_columns = static_cast<uint32_t>(std::min(columns, positions));
+    if (columns <= positions) tiling.tile_rows = static_cast<uint32_t>(std::min(rows, positions / columns));
   }
-  const uint64_t positions =
-      std::max(kTargetBlockPositions, kTargetBlockValues / std::max<uint64_t>(shape.channels, 1));
-  tiling.tile_columns = static_cast<uint32_t>(std::min(columns, positions));
-  if (columns <= positions) tiling.tile_rows = static_cast<uint32_t>(std::min(rows, positions / columns));
+  const uint64_t block_values = uint64_t{tiling.tile_rows} * tiling.tile_columns * channels;
+  tiling.blocks_per_group = static_cast<uint16_t>(
+      std::clamp<uint64_t>(kTargetGroupValues / std::max<uint64_t>(block_values, 1), 1, kMaxBlocksPerGroup));
   return tiling;
 }
 

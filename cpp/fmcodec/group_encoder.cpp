@@ -38,8 +38,11 @@ TokenHistogram histogram_of(const uint8_t* tokens, size_t count) {
   return counter.total();
 }
 
-// Of a band in a block, one run of positions in four is counted.
+// Below kExactEffort, one run of positions in four is counted of a band in a block.
 constexpr uint64_t kSamplePeriod = 256, kSampleRun = 64;
+
+// Below kExactEffort, smaller classes get a standard mask table without a look at their masks.
+constexpr uint64_t kLeastOwnMaskSymbols = 65536;
 
 // Bits of a symbol of a raw block.
 int raw_width(const SymbolRange& range) { return std::bit_width(static_cast<uint32_t>(range.maximum - range.minimum)); }
@@ -54,10 +57,12 @@ GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const B
       tensor_(tensor),
       tiling_(tiling),
       token_minimum_(spec.token_minimum()),
-      transform_(kernels, spec, plan, tensor.dtype) {
+      transform_(kernels, spec, plan, tensor.dtype),
+      stream_writer_(kernels),
+      lattice_(kernels, token_minimum_) {
   if (!spec.tables) return;
-  order_bands(spec.tables->band_class, spec.tables->classes.size());
-  build_trees(*spec.tables);
+  use_map(*spec.tables);
+  codes_ = build_codes(*spec.tables);
 }
 
 EncodedGroup GroupEncoder::encode(uint64_t group) {
@@ -68,23 +73,16 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
   if (!spec_.tables) {
     encoded.bytes = write_class_section(tables, token_minimum_);
     add_part(encoded, 0);
-    build_trees(tables);
+    use_map(tables);
+    codes_ = build_codes(tables);
   }
+  if (tables.model == ClassModel::kNeighbours && !is_wide_) order_blocks();
   for (const Block& block : blocks_) {
     const size_t begin = encoded.bytes.size();
     if (block.range.magnitude > 0 && !write_coded(block, tables, encoded.bytes)) write_raw(block, encoded.bytes);
     add_part(encoded, begin);
   }
   return encoded;
-}
-
-void GroupEncoder::build_trees(const Tables& tables) {
-  value_trees_.clear();
-  mask_trees_.clear();
-  for (const TableClass& c : tables.classes) {
-    value_trees_.push_back(build_code_tree(c.value_lengths));
-    mask_trees_.push_back(build_code_tree(c.mask_lengths));
-  }
 }
 
 void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
@@ -97,6 +95,7 @@ void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
 // Step 2. Symbols are kept as tokens if all of them fit at shift 0, which is nearly always so, else as 32-bit integers.
 void GroupEncoder::transform_blocks(uint64_t group) {
   blocks_.clear();
+  is_ordered_ = false;
   const uint64_t begin = group * tiling_.blocks_per_group;
   const uint64_t end = std::min(begin + tiling_.blocks_per_group, tiling_.block_count());
   uint64_t first_symbol = 0;
@@ -138,54 +137,119 @@ bool GroupEncoder::transform_blocks_to(bool is_wide) {
   return true;
 }
 
-// Steps 2 to 6.
-Tables GroupEncoder::choose_tables() {
-  std::vector<uint8_t> bucket_of_band(ranges_.size());
-  const std::array<Bucket, kBuckets> buckets = count_buckets(bucket_of_band);
-  const BucketClasses chosen = choose_classes(buckets, plan_.kept_bands());
-  Tables tables;
-  tables.band_class.resize(ranges_.size());
-  for (size_t band = 0; band < ranges_.size(); ++band)
-    tables.band_class[band] = chosen.class_of_bucket[bucket_of_band[band]];
-  order_bands(tables.band_class, chosen.count);
-  std::vector<TokenStatistics> classes(chosen.count);
-  for (size_t b = 0; b < kBuckets; ++b) {
-    if (buckets[b].bands > 0) classes[chosen.class_of_bucket[b]].add(buckets[b].statistics);
+// The tokens of all blocks in the order of the phases, with their contexts.
+void GroupEncoder::order_blocks() {
+  if (is_ordered_) return;
+  const uint64_t total = blocks_.back().first_symbol + symbol_count(blocks_.back());
+  uint8_t* const ordered = ordered_.reserve(total + kSlackBytes);
+  uint8_t* const contexts = contexts_.reserve(total + kSlackBytes);
+  for (const Block& block : blocks_) {
+    lattice_.set_tile(plan_.kept_bands(), block.tile.rows, block.tile.columns);
+    lattice_.order(tokens_.get() + block.first_symbol, ordered + block.first_symbol, contexts + block.first_symbol);
   }
-  for (size_t k = 0; k < chosen.count; ++k) {
-    smooth(classes[k]);
-    TokenHistogram masks;
-    const bool has_masks = may_be_masked(classes[k]);
-    if (has_masks) masks = mask_histogram(k);
-    tables.classes.push_back(
-        choose_mode(classes[k], has_masks ? &masks : nullptr, spec_.max_code_length, token_minimum_));
-  }
-  return tables;
+  is_ordered_ = true;
 }
 
-// Steps 2 and 3.
-std::array<Bucket, kBuckets> GroupEncoder::count_buckets(std::vector<uint8_t>& bucket_of_band) {
+Tables GroupEncoder::choose_tables() {
+  if (spec_.effort < kExactEffort) return choose_band_tables(spec_.most_classes()).tables;
+  std::vector<CostedTables> candidates;
+  candidates.push_back(choose_band_tables(kMaxClasses));
+  candidates.push_back(choose_band_tables(kFewClasses));
+  if (!is_wide_) candidates.push_back(choose_neighbour_tables());
+  return std::min_element(candidates.begin(), candidates.end(),
+                          [](const CostedTables& a, const CostedTables& b) { return a.bits < b.bits; })
+      ->tables;
+}
+
+// Section 10, steps 2 to 6.
+CostedTables GroupEncoder::choose_band_tables(size_t most_classes) {
+  std::vector<uint8_t> bucket_of_band(ranges_.size());
+  Classes chosen = choose_classes(count_buckets(bucket_of_band), plan_.kept_bands(), most_classes);
+  Tables tables;
+  tables.class_map.resize(ranges_.size());
+  for (size_t band = 0; band < ranges_.size(); ++band)
+    tables.class_map[band] = chosen.class_of_item[bucket_of_band[band]];
+  return choose_modes(std::move(tables), chosen.statistics, plan_.kept_bands());
+}
+
+// Section 10, step 9.
+CostedTables GroupEncoder::choose_neighbour_tables() {
+  order_blocks();
+  const uint64_t total = blocks_.back().first_symbol + symbol_count(blocks_.back());
+  const uint8_t* const tokens = ordered_.get();
+  const uint8_t* const contexts = contexts_.get();
+  // Two tables, so that runs of equal tokens do not wait for the store of the previous count.
+  std::vector<std::array<uint32_t, kTokens>> even(kContexts), odd(kContexts);
+  uint64_t i = 0;
+  for (; i + 2 <= total; i += 2) {
+    ++even[contexts[i]][tokens[i]];
+    ++odd[contexts[i + 1]][tokens[i + 1]];
+  }
+  if (i < total) ++even[contexts[i]][tokens[i]];
+  std::vector<TokenStatistics> items(kContexts);
+  for (size_t c = 0; c < kContexts; ++c) {
+    for (size_t token = 0; token < kTokens; ++token) items[c].counts[token] = uint64_t{even[c][token]} + odd[c][token];
+    items[c].symbols = items[c].counted();
+  }
+  Classes chosen = choose_classes(items, kContexts, kMaxClasses);
+  Tables tables;
+  tables.model = ClassModel::kNeighbours;
+  tables.class_map = chosen.class_of_item;
+  return choose_modes(std::move(tables), chosen.statistics, kContexts);
+}
+
+// Section 10, steps 5 and 6.
+CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes, uint64_t map_entries) {
+  for (TokenStatistics& statistics : classes) {
+    smooth(statistics);
+    tables.classes.push_back({ClassMode::kZero, statistics.shift, {}, {}});
+  }
+  std::vector<TokenHistogram> masks;
+  const uint64_t least_symbols = spec_.effort >= kExactEffort ? 0 : kLeastOwnMaskSymbols;
+  const auto counts_masks = [&](const TokenStatistics& statistics) {
+    return may_be_masked(statistics) && statistics.symbols >= least_symbols;
+  };
+  if (std::any_of(classes.begin(), classes.end(), counts_masks)) {
+    use_map(tables);
+    masks.assign(classes.size(), TokenHistogram{});
+    for (const Block& block : blocks_) {
+      for_each_stream(block, [&](size_t k, const uint8_t* tokens, size_t count) {
+        if (counts_masks(classes[k])) count_masks(kernels_, tokens, count, mask_, masks[k]);
+      });
+    }
+  }
+  CostedTables costed{std::move(tables), map_entries * class_bits(classes.size())};
+  for (size_t k = 0; k < classes.size(); ++k) {
+    const CostedClass chosen =
+        choose_mode(classes[k], counts_masks(classes[k]) ? &masks[k] : nullptr, spec_.max_code_length, token_minimum_);
+    costed.tables.classes[k] = chosen.table;
+    costed.bits += chosen.bits;
+  }
+  return costed;
+}
+
+// Section 10, steps 2 and 3.
+std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& bucket_of_band) {
   uint64_t positions = 0;
   for (const Block& block : blocks_) positions += block.tile.positions();
-  std::array<Bucket, kBuckets> buckets{};
+  std::vector<TokenStatistics> buckets(kBuckets);
   for (size_t band = 0; band < ranges_.size(); ++band) {
     const SymbolRange& range = ranges_[band];
     bucket_of_band[band] = static_cast<uint8_t>(bucket_of(range.magnitude, positions));
-    Bucket& bucket = buckets[bucket_of_band[band]];
-    ++bucket.bands;
-    bucket.statistics.symbols += positions;
-    bucket.statistics.minimum = std::min(bucket.statistics.minimum, range.minimum);
-    bucket.statistics.maximum = std::max(bucket.statistics.maximum, range.maximum);
+    TokenStatistics& bucket = buckets[bucket_of_band[band]];
+    bucket.symbols += positions;
+    bucket.minimum = std::min(bucket.minimum, range.minimum);
+    bucket.maximum = std::max(bucket.maximum, range.maximum);
   }
   std::vector<size_t> filled;
   std::array<size_t, kBuckets> counter_of_bucket{};
   for (size_t b = 0; b < kBuckets; ++b) {
-    if (buckets[b].bands == 0) continue;
-    TokenStatistics& statistics = buckets[b].statistics;
-    statistics.shift = shift_for(statistics.minimum, statistics.maximum, token_minimum_);
+    if (buckets[b].symbols == 0) continue;
+    buckets[b].shift = shift_for(buckets[b].minimum, buckets[b].maximum, token_minimum_);
     counter_of_bucket[b] = filled.size();
     filled.push_back(b);
   }
+  const uint64_t sample_run = spec_.effort >= kExactEffort ? kSamplePeriod : kSampleRun;
   std::vector<TokenCounter> counters(filled.size());
   for (const Block& block : blocks_) {
     const uint64_t positions_in_tile = block.tile.positions();
@@ -193,11 +257,11 @@ std::array<Bucket, kBuckets> GroupEncoder::count_buckets(std::vector<uint8_t>& b
     for (size_t band = 0; band < ranges_.size(); ++band) {
       const size_t b = bucket_of_band[band];
       TokenCounter& counter = counters[counter_of_bucket[b]];
-      const uint8_t* const tokens = band_tokens(block, band, buckets[b].statistics.shift);
+      const uint8_t* const tokens = band_tokens(block, band, buckets[b].shift);
       // Most maps are mostly zeros: these are told by a comparison and not counted one by one.
       size_t sampled = 0, nonzero_count = 0;
       for (uint64_t p = 0; p < positions_in_tile; p += kSamplePeriod) {
-        const size_t run = std::min(kSampleRun, positions_in_tile - p);
+        const size_t run = std::min(sample_run, positions_in_tile - p);
         nonzero_count += kernels_.compact_nonzero(tokens + p, run, nonzero + nonzero_count);
         sampled += run;
       }
@@ -205,36 +269,63 @@ std::array<Bucket, kBuckets> GroupEncoder::count_buckets(std::vector<uint8_t>& b
       counter.partial[0][0] += static_cast<uint32_t>(sampled - nonzero_count);
     }
   }
-  for (size_t i = 0; i < filled.size(); ++i) buckets[filled[i]].statistics.counts = counters[i].total();
+  for (size_t i = 0; i < filled.size(); ++i) buckets[filled[i]].counts = counters[i].total();
   return buckets;
 }
 
-TokenHistogram GroupEncoder::mask_histogram(size_t class_index) {
-  TokenCounter counter;
-  for (const Block& block : blocks_) {
-    const size_t count = gather_class(block, class_index, 0);
-    BitCursor cursor{mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
-    kernels_.write_mask(stream_.get(), count, &cursor);
-    counter.count(cursor.bytes, (count + 7) / 8);
+void GroupEncoder::use_map(const Tables& tables) {
+  model_ = tables.model;
+  shifts_.clear();
+  for (const TableClass& table : tables.classes) shifts_.push_back(table.shift);
+  if (model_ == ClassModel::kNeighbours) {
+    std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
+    return;
   }
-  return counter.total();
-}
-
-void GroupEncoder::order_bands(const std::vector<uint8_t>& band_class, size_t class_count) {
+  const size_t class_count = tables.classes.size();
   class_begin_.assign(class_count + 1, 0);
-  for (const uint8_t k : band_class) ++class_begin_[k + 1];
+  for (const uint8_t k : tables.class_map) ++class_begin_[k + 1];
   for (size_t k = 0; k < class_count; ++k) class_begin_[k + 1] += class_begin_[k];
   std::vector<size_t> next(class_begin_.begin(), class_begin_.end() - 1);
-  band_order_.resize(band_class.size());
-  for (size_t band = 0; band < band_class.size(); ++band)
-    band_order_[next[band_class[band]]++] = static_cast<uint32_t>(band);
+  band_order_.resize(tables.class_map.size());
+  for (size_t band = 0; band < tables.class_map.size(); ++band)
+    band_order_[next[tables.class_map[band]]++] = static_cast<uint32_t>(band);
+}
+
+template <class Visit>
+void GroupEncoder::for_each_stream(const Block& block, const Visit& visit) {
+  model_ == ClassModel::kNeighbours ? for_each_neighbour_stream(block, visit) : for_each_band_stream(block, visit);
+}
+
+template <class Visit>
+void GroupEncoder::for_each_band_stream(const Block& block, const Visit& visit) {
+  for (size_t k = 0; k < shifts_.size(); ++k) {
+    const size_t count = gather_class(block, k, shifts_[k]);
+    if (count > 0) visit(k, stream_.get(), count);
+  }
+}
+
+template <class Visit>
+void GroupEncoder::for_each_neighbour_stream(const Block& block, const Visit& visit) {
+  lattice_.set_tile(plan_.kept_bands(), block.tile.rows, block.tile.columns);
+  uint64_t first = block.first_symbol;
+  for (const size_t count : lattice_.phase_counts()) {
+    uint8_t* const classes = classes_.reserve(count + kSlackBytes);
+    kernels_.translate(contexts_.get() + first, count, class_of_context_.data(), classes);
+    const ClassSplit split(kernels_, classes, count, shifts_.size(), stream_);
+    std::array<uint8_t*, kMaxStreams> ends = split.begins;
+    kernels_.scatter_classes(ordered_.get() + first, classes, count, shifts_.size(), ends.data());
+    for (size_t k = 0; k < shifts_.size(); ++k) {
+      if (split.counts[k] > 0) visit(k, split.begins[k], static_cast<size_t>(split.counts[k]));
+    }
+    first += count;
+  }
 }
 
 const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, int shift) {
   const uint64_t positions = block.tile.positions();
   const uint64_t first = block.first_symbol + band * positions;
   if (!is_wide_) return tokens_.get() + first;
-  uint8_t* const converted = ranks_.reserve(positions + kSlackBytes);
+  uint8_t* const converted = converted_.reserve(positions + kSlackBytes);
   kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, converted);
   return converted;
 }
@@ -268,8 +359,9 @@ bool GroupEncoder::covers(const Block& block, const TableClass& table) const {
   return !is_masked || std::find(table.mask_lengths.begin(), table.mask_lengths.end(), 0) == table.mask_lengths.end();
 }
 
-// Whether static tables can code the class: all symbols fit the shift, and all tokens of stream_ have a code.
-bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table) {
+// Whether static tables can code a stream: all symbols fit the shift, and all tokens have a code.
+bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens,
+                        size_t count) {
   if (covers(block, table)) return true;  // calibrated tables nearly always do, and need no look at the tokens
   if (is_wide_) {
     SymbolRange range;
@@ -281,9 +373,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
         shift_for(range.minimum, range.maximum, token_minimum_) > table.shift)
       return false;
   }
-  const size_t count = (class_begin_[class_index + 1] - class_begin_[class_index]) * block.tile.positions();
-  const uint8_t* const stream = stream_.get();
-  const TokenHistogram values = histogram_of(stream, count);
+  const TokenHistogram values = histogram_of(tokens, count);
   const auto has_codes = [](const TokenHistogram& histogram, const CodeLengths& lengths, size_t first_token) {
     for (size_t token = first_token; token < kTokens; ++token) {
       if (histogram[token] > 0 && lengths[token] == 0) return false;
@@ -292,46 +382,31 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
   };
   if (table.mode == ClassMode::kZero) return values[0] == count;
   if (table.mode == ClassMode::kPlain) return has_codes(values, table.value_lengths, 0);
-  BitCursor cursor{mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
-  kernels_.write_mask(stream, count, &cursor);
-  const TokenHistogram masks = histogram_of(cursor.bytes, (count + 7) / 8);
+  TokenHistogram masks{};
+  count_masks(kernels_, tokens, count, mask_, masks);
   return has_codes(masks, table.mask_lengths, 0) && has_codes(values, table.value_lengths, 1);
 }
 
 // Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
 bool GroupEncoder::write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out) {
+  if (tables.model == ClassModel::kNeighbours && is_wide_) return false;
   // At most 15 bits for a token, 15 / 8 for its part of the mask, 13 low bits: below 4 bytes per symbol.
   BitCursor cursor{bits_.reserve(4 * symbol_count(block) + 256 + kSlackBytes), 8};
   cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
-  for (size_t k = 0; k < tables.classes.size(); ++k) {
-    const TableClass& table = tables.classes[k];
-    const size_t count = gather_class(block, k, table.shift);
-    if (count == 0) continue;
-    if (spec_.tables && !fits(block, k, table)) return false;
-    if (table.mode == ClassMode::kZero) continue;
-    const uint8_t* values = stream_.get();
-    size_t value_count = count;
-    uint8_t* const ranks = ranks_.reserve(count + kSlackBytes);
-    if (table.mode == ClassMode::kMasked) {
-      const size_t mask_bytes = (count + 7) / 8;
-      BitCursor mask{mask_.reserve(mask_bytes + kSlackBytes), 0};
-      kernels_.write_mask(values, count, &mask);
-      kernels_.translate(mask.bytes, mask_bytes, mask_trees_[k].rank_of_token.data(), ranks);
-      write_ranks(kernels_, mask_trees_[k], ranks, mask_bytes, tree_scratch_, &cursor);
-      value_count = kernels_.compact_nonzero(values, count, ranks);
-      values = ranks;
-    }
-    kernels_.translate(values, value_count, value_trees_[k].rank_of_token.data(), ranks);
-    write_ranks(kernels_, value_trees_[k], ranks, value_count, tree_scratch_, &cursor);
-    for (int plane = table.shift; plane-- > 0;) {
+  bool is_covered = true;
+  for_each_stream(block, [&](size_t k, const uint8_t* tokens, size_t count) {
+    is_covered = is_covered && (!spec_.tables || fits(block, k, tables.classes[k], tokens, count));
+    if (!is_covered) return;
+    stream_writer_.write(codes_[k], tokens, count, &cursor);
+    for (int plane = shifts_[k]; plane-- > 0;) {
       for (size_t i = class_begin_[k]; i < class_begin_[k + 1]; ++i) {
         const int32_t* const symbols = symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions();
         kernels_.write_symbol_plane(symbols, block.tile.positions(), static_cast<uint32_t>(plane), &cursor);
       }
     }
-  }
+  });
   const uint64_t size = (cursor.position_bits + 7) / 8;
-  if (size > raw_size_bytes(block)) return false;
+  if (!is_covered || size > raw_size_bytes(block)) return false;
   out.insert(out.end(), cursor.bytes, cursor.bytes + size);
   return true;
 }

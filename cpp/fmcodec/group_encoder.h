@@ -8,13 +8,19 @@
 
 #include "fmcodec/block_transform.h"
 #include "fmcodec/buffer.h"
+#include "fmcodec/class_stream.h"
 #include "fmcodec/frame.h"
+#include "fmcodec/lattice.h"
 #include "fmcodec/planar.h"
 #include "fmcodec/table_choice.h"
 #include "fmcodec/tables.h"
-#include "fmcodec/wavelet.h"
 
 namespace fmc {
+
+struct CostedTables {
+  Tables tables;
+  uint64_t bits = 0;  // of the class section and of all blocks
+};
 
 struct EncodedGroup {
   std::vector<uint8_t> bytes;
@@ -37,16 +43,30 @@ class GroupEncoder {
 
   void transform_blocks(uint64_t group);
   bool transform_blocks_to(bool is_wide);
+  void order_blocks();
+
   Tables choose_tables();
-  std::array<Bucket, kBuckets> count_buckets(std::vector<uint8_t>& bucket_of_band);
-  TokenHistogram mask_histogram(size_t class_index);
-  void build_trees(const Tables& tables);
-  void order_bands(const std::vector<uint8_t>& band_class, size_t class_count);
+  CostedTables choose_band_tables(size_t most_classes);
+  CostedTables choose_neighbour_tables();
+  CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes, uint64_t map_entries);
+  std::vector<TokenStatistics> count_buckets(std::vector<uint8_t>& bucket_of_band);
+
+  // Prepares for_each_stream.
+  void use_map(const Tables& tables);
+  // Calls visit(class, tokens, count) for each stream of a block, in the order of the format. The tokens are valid
+  // until the next stream.
+  template <class Visit>
+  void for_each_stream(const Block& block, const Visit& visit);
+  template <class Visit>
+  void for_each_band_stream(const Block& block, const Visit& visit);
+  template <class Visit>
+  void for_each_neighbour_stream(const Block& block, const Visit& visit);
+
   // Tokens of a band of a block; valid until the next call.
   const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);
   size_t gather_class(const Block& block, size_t class_index, int shift);
   bool covers(const Block& block, const TableClass& table) const;
-  bool fits(const Block& block, size_t class_index, const TableClass& table);
+  bool fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens, size_t count);
   bool write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out);
   void write_raw(const Block& block, std::vector<uint8_t>& out);
 
@@ -64,12 +84,21 @@ class GroupEncoder {
 
   bool is_wide_ = false;  // symbols_ is in use, else tokens_
   std::vector<Block> blocks_;
-  std::vector<SymbolRange> ranges_;                 // by kept band, over the group
-  std::vector<uint32_t> band_order_;                // kept bands, by class
-  std::vector<size_t> class_begin_;                 // into band_order_
-  std::vector<CodeTree> value_trees_, mask_trees_;  // by class
+  std::vector<SymbolRange> ranges_;  // by kept band, over the group
+  std::vector<ClassCode> codes_;
+  ClassStreamWriter stream_writer_;
 
-  Buffer<uint8_t> planes_, tokens_, stream_, ranks_, mask_, tree_scratch_, bits_;
+  // What for_each_stream needs.
+  ClassModel model_ = ClassModel::kBands;
+  std::vector<int> shifts_;                      // by class
+  std::vector<uint32_t> band_order_;             // kBands: kept bands, by class
+  std::vector<size_t> class_begin_;              // kBands: into band_order_
+  std::array<uint8_t, 256> class_of_context_{};  // kNeighbours
+
+  Lattice lattice_;
+  bool is_ordered_ = false;             // ordered_ and contexts_ are those of blocks_
+  Buffer<uint8_t> ordered_, contexts_;  // by phase, at first_symbol of each block
+  Buffer<uint8_t> planes_, tokens_, stream_, converted_, mask_, classes_, bits_;
   Buffer<int32_t> symbols_, raw_symbols_;
 };
 

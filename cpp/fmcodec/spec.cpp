@@ -61,8 +61,8 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
   }
   if (spec.tables) {
     const uint64_t kept = BandPlan(spec, channels).kept_bands();
-    require(spec.tables->band_class.size() == kept, code,
-            "static tables are for " + std::to_string(spec.tables->band_class.size()) + " bands, the tensor has " +
+    require(spec.tables->model == ClassModel::kNeighbours || spec.tables->class_map.size() == kept, code,
+            "static tables are for " + std::to_string(spec.tables->class_map.size()) + " bands, the tensor has " +
                 std::to_string(kept));
   }
 }

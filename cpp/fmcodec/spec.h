@@ -13,6 +13,10 @@
 
 namespace fmc {
 
+// From this effort on, the encoder counts everything and tries several tables, contexts from neighbours among them.
+inline constexpr int kExactEffort = 3;
+inline constexpr size_t kFewClasses = 4;
+
 // Stored in the format.
 enum class Transform : uint8_t { kIdentity = 0, kDct = 1 };
 
@@ -30,9 +34,11 @@ struct Spec {
   // Encoder only, not stored.
   double dead_zone = 0.5;
   int max_code_length = 12;
+  int effort = 2;
   uint32_t block_rows = 0, block_columns = 0;  // 0: by size
   bool clamps_nonfinite = false;
 
+  size_t most_classes() const { return effort == 1 ? kFewClasses : kMaxClasses; }
   Quantizer quantizer() const;
   int32_t token_minimum() const;
   // Whether symbols are levels that fit tokens, so that the values can be quantized straight to tokens.

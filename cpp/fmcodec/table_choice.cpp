@@ -6,12 +6,17 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
+
+#include "fmcodec/mask_tables.h"
 
 namespace fmc {
 namespace {
 
 constexpr uint64_t kOneBit = 1 << 16;  // unit of log2_q16
+// What tables cost, roughly, before they are made.
+constexpr uint64_t kTableGuessBits = 24, kEntryGuessBits = 4, kSmallTableGuessBits = 8;
 
 // round(65536 * log2(1 + j / 4096)).
 const std::array<uint32_t, 4096> kLog2Fraction = [] {
@@ -43,47 +48,60 @@ uint64_t scaled(uint64_t bits, uint64_t symbols, uint64_t counted) {
   return static_cast<uint64_t>(static_cast<unsigned __int128>(bits) * symbols / counted);
 }
 
-// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `counts` may leave out
-// tokens that do not occur; its first entry is token 0.
-uint64_t class_cost(const std::vector<uint64_t>& counts, uint64_t symbols) {
-  const uint64_t counted = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
-  const uint64_t log2_counted = counted > 0 ? log2_q16(counted) : 0;
-  uint64_t used = 0, cost = 0;
-  for (const uint64_t count : counts) {
+// Counts of the tokens that occur in any item; token 0 comes first.
+using DenseCounts = std::vector<uint64_t>;
+
+// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `other` is added if
+// given.
+uint64_t class_cost(const DenseCounts& counts, const DenseCounts* other, uint64_t symbols) {
+  uint64_t counted = 0, weighted = 0, used = 0;
+  for (size_t t = 0; t < counts.size(); ++t) {
+    const uint64_t count = counts[t] + (other != nullptr ? (*other)[t] : 0);
     if (count == 0) continue;
-    cost += count * (log2_counted - log2_q16(count));
+    counted += count;
+    weighted += count * log2_q16(count);
     ++used;
   }
-  const bool has_mask = counts[0] > 0 && counts[0] * 8 >= counted;
-  const uint64_t table_guess = used > 1 ? 24 + 2 * used + (has_mask ? 512 : 0) : 8;
+  const uint64_t cost = counted > 0 ? counted * log2_q16(counted) - weighted : 0;
+  const uint64_t table_guess = used > 1 ? kTableGuessBits + kEntryGuessBits * used : kSmallTableGuessBits;
   return scaled(cost, symbols, counted) + table_guess * kOneBit;
 }
 
-constexpr uint64_t kImpossible = std::numeric_limits<uint64_t>::max();
-using CostMatrix = std::array<std::array<uint64_t, kBuckets + 1>, kBuckets + 1>;
+// A class while classes are joined.
+struct Candidate {
+  size_t first_item;
+  int shift;
+  uint64_t symbols;
+  DenseCounts counts;
+  uint64_t cost;
+  int64_t increase;  // of the cost if the next one is joined to it
+};
 
-// Entry [i][j]: cost of one class of the filled buckets i..j-1; impossible if their shifts differ.
-CostMatrix run_costs(const std::vector<const Bucket*>& filled) {
-  // Token 0 and those that occur: the rest of a histogram is not looked at again.
-  std::vector<uint8_t> tokens{0};
+constexpr int64_t kImpossible = std::numeric_limits<int64_t>::max();
+
+int64_t join_increase(const Candidate& a, const Candidate& b) {
+  if (a.shift != b.shift) return kImpossible;
+  return static_cast<int64_t>(class_cost(a.counts, &b.counts, a.symbols + b.symbols)) -
+         static_cast<int64_t>(a.cost + b.cost);
+}
+
+std::vector<Candidate> candidates_of(const std::vector<TokenStatistics>& items) {
+  std::vector<size_t> tokens{0};
   for (size_t token = 1; token < kTokens; ++token) {
-    const auto occurs = [&](const Bucket* bucket) { return bucket->statistics.counts[token] > 0; };
-    if (std::any_of(filled.begin(), filled.end(), occurs)) tokens.push_back(static_cast<uint8_t>(token));
+    const auto occurs = [&](const TokenStatistics& item) { return item.counts[token] > 0; };
+    if (std::any_of(items.begin(), items.end(), occurs)) tokens.push_back(token);
   }
-  CostMatrix cost;
-  for (auto& row : cost) row.fill(kImpossible);
-  std::vector<uint64_t> counts(tokens.size());
-  for (size_t i = 0; i < filled.size(); ++i) {
-    std::fill(counts.begin(), counts.end(), 0);
-    uint64_t symbols = 0;
-    for (size_t j = i; j < filled.size() && filled[j]->statistics.shift == filled[i]->statistics.shift; ++j) {
-      const TokenStatistics& bucket = filled[j]->statistics;
-      for (size_t t = 0; t < tokens.size(); ++t) counts[t] += bucket.counts[tokens[t]];
-      symbols += bucket.symbols;
-      cost[i][j + 1] = class_cost(counts, symbols);
-    }
+  std::vector<Candidate> candidates;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].symbols == 0) continue;
+    Candidate c{i, items[i].shift, items[i].symbols, DenseCounts(tokens.size()), 0, kImpossible};
+    for (size_t t = 0; t < tokens.size(); ++t) c.counts[t] = items[i].counts[tokens[t]];
+    c.cost = class_cost(c.counts, nullptr, c.symbols);
+    candidates.push_back(std::move(c));
   }
-  return cost;
+  for (size_t c = 0; c + 1 < candidates.size(); ++c)
+    candidates[c].increase = join_increase(candidates[c], candidates[c + 1]);
+  return candidates;
 }
 
 }  // namespace
@@ -100,47 +118,44 @@ int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum) {
   return shift;
 }
 
-BucketClasses choose_classes(const std::array<Bucket, kBuckets>& buckets, uint64_t kept_bands) {
-  std::vector<const Bucket*> filled;
-  for (const Bucket& bucket : buckets) {
-    if (bucket.bands > 0) filled.push_back(&bucket);
-  }
-  BucketClasses result;
-  result.count = 1;
-  if (filled.empty()) return result;
-  const size_t n = filled.size();
-  const CostMatrix cost = run_costs(filled);
+Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, size_t most_classes) {
+  std::vector<Candidate> candidates = candidates_of(items);
+  uint64_t cost = 0;
+  for (const Candidate& c : candidates) cost += c.cost;
 
-  // best[k][j]: the filled buckets 0..j-1 in k classes, of which the last begins at first[k][j].
-  CostMatrix best;
-  std::array<std::array<size_t, kBuckets + 1>, kBuckets + 1> first{};
-  for (auto& row : best) row.fill(kImpossible);
-  best[0][0] = 0;
-  uint64_t least = kImpossible;
-  for (size_t k = 1; k <= n; ++k) {
-    for (size_t j = k; j <= n; ++j) {
-      for (size_t i = k - 1; i < j; ++i) {
-        if (best[k - 1][i] == kImpossible || cost[i][j] == kImpossible) continue;
-        const uint64_t total = best[k - 1][i] + cost[i][j];
-        if (total < best[k][j]) {
-          best[k][j] = total;
-          first[k][j] = i;
-        }
-      }
-    }
-    if (best[k][n] == kImpossible) continue;
-    const uint64_t total = best[k][n] + kept_bands * class_bits(k) * kOneBit;
-    if (total < least) {
+  // Joins the cheapest pair again and again; the best of all states counts.
+  std::vector<size_t> best_first{0};  // first item of each class
+  uint64_t least = std::numeric_limits<uint64_t>::max();
+  while (!candidates.empty()) {
+    const uint64_t total = cost + map_entries * class_bits(candidates.size()) * kOneBit;
+    // Classes of different shifts may leave more than that: then there are as few as can be.
+    if (candidates.size() >= most_classes || total < least) {
       least = total;
-      result.count = k;
+      best_first.clear();
+      for (const Candidate& c : candidates) best_first.push_back(c.first_item);
     }
+    const auto cheapest =
+        std::min_element(candidates.begin(), candidates.end(),
+                         [](const Candidate& a, const Candidate& b) { return a.increase < b.increase; });
+    if (cheapest->increase == kImpossible) break;
+    const auto next = cheapest + 1;
+    for (size_t t = 0; t < next->counts.size(); ++t) cheapest->counts[t] += next->counts[t];
+    cheapest->symbols += next->symbols;
+    cheapest->cost = static_cast<uint64_t>(static_cast<int64_t>(cheapest->cost + next->cost) + cheapest->increase);
+    cost = static_cast<uint64_t>(static_cast<int64_t>(cost) + cheapest->increase);
+    const auto after = candidates.erase(next);
+    cheapest->increase = after == candidates.end() ? kImpossible : join_increase(*cheapest, *after);
+    if (cheapest != candidates.begin()) (cheapest - 1)->increase = join_increase(*(cheapest - 1), *cheapest);
   }
-  for (size_t k = result.count, j = n; k > 0; j = first[k][j], --k) {
-    for (size_t i = first[k][j]; i < j; ++i) {
-      result.class_of_bucket[static_cast<size_t>(filled[i] - buckets.data())] = static_cast<uint8_t>(k - 1);
-    }
+
+  Classes classes;
+  classes.statistics.resize(best_first.size());
+  for (size_t i = 0, k = 0; i < items.size(); ++i) {
+    while (k + 1 < best_first.size() && best_first[k + 1] <= i) ++k;
+    classes.class_of_item.push_back(static_cast<uint8_t>(k));
+    if (items[i].symbols > 0) classes.statistics[k].add(items[i]);
   }
-  return result;
+  return classes;
 }
 
 void TokenStatistics::add(const TokenStatistics& other) {
@@ -166,32 +181,44 @@ bool may_be_masked(const TokenStatistics& statistics) {
   return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 64 >= total;
 }
 
-TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
-                       int32_t token_minimum) {
+CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
+                        int32_t token_minimum) {
   const TokenHistogram& values = statistics.counts;
-  TableClass plain;
-  plain.shift = statistics.shift;
+  CostedClass plain;
+  plain.table.shift = statistics.shift;
   const bool is_zero =
-      plain.shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
+      statistics.shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
   if (is_zero) return plain;
-  plain.mode = ClassMode::kPlain;
-  plain.value_lengths = limited_code_lengths(values, max_code_length);
-  if (masks == nullptr) return plain;
-
-  TableClass masked;
-  masked.mode = ClassMode::kMasked;
-  TokenHistogram nonzero = values;
-  nonzero[0] = 0;
-  masked.value_lengths = limited_code_lengths(nonzero, max_code_length);
-  masked.mask_lengths = limited_code_lengths(*masks, max_code_length);
   const bool is_ascending = token_minimum == 0;
   const uint64_t total = statistics.counted();
-  const uint64_t plain_bits = scaled(coded_bits(values, plain.value_lengths), statistics.symbols, total) +
-                              table_size_bits(plain.value_lengths, is_ascending);
-  const uint64_t masked_bits = scaled(coded_bits(nonzero, masked.value_lengths), statistics.symbols, total) +
-                               table_size_bits(masked.value_lengths, is_ascending) +
-                               coded_bits(*masks, masked.mask_lengths) + table_size_bits(masked.mask_lengths, true);
-  return masked_bits < plain_bits ? masked : plain;
+  const auto value_bits = [&](const TokenHistogram& counts, const CodeLengths& lengths) {
+    return scaled(coded_bits(counts, lengths), statistics.symbols, total) + table_size_bits(lengths, is_ascending);
+  };
+  plain.table.mode = ClassMode::kPlain;
+  plain.table.value_lengths = limited_code_lengths(values, max_code_length);
+  plain.bits =
+      value_bits(values, plain.table.value_lengths) + static_cast<uint64_t>(statistics.shift) * statistics.symbols;
+  if (!may_be_masked(statistics)) return plain;
+
+  CostedClass masked;
+  masked.table.mode = ClassMode::kMasked;
+  TokenHistogram nonzero = values;
+  nonzero[0] = 0;
+  masked.table.value_lengths = limited_code_lengths(nonzero, max_code_length);
+  const MaskTable& standard = nearest_mask_table(total - values[0], total);
+  masked.table.mask_lengths = standard.lengths;
+  uint64_t mask_bits = standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
+  if (masks != nullptr) {
+    mask_bits = coded_bits(*masks, standard.lengths) + mask_table_size_bits(standard.lengths);
+    const CodeLengths own = limited_code_lengths(*masks, max_code_length);
+    const uint64_t own_bits = coded_bits(*masks, own) + mask_table_size_bits(own);
+    if (own_bits < mask_bits) {
+      masked.table.mask_lengths = own;
+      mask_bits = own_bits;
+    }
+  }
+  masked.bits = value_bits(nonzero, masked.table.value_lengths) + mask_bits;
+  return masked.bits < plain.bits ? masked : plain;
 }
 
 }  // namespace fmc

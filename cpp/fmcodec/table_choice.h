@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "fmcodec/code_table.h"
 #include "fmcodec/tables.h"
@@ -20,7 +21,7 @@ int bucket_of(uint64_t magnitude, uint64_t count);
 // Smallest shift that brings all symbols of the range into the token range.
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum);
 
-// Tokens of a bucket or class. `counts` may cover a sample of the symbols.
+// Tokens of an item or class. `counts` may cover a sample of the symbols.
 struct TokenStatistics {
   int shift = 0;
   uint64_t symbols = 0;
@@ -31,27 +32,28 @@ struct TokenStatistics {
   uint64_t counted() const;
 };
 
-// What is known about the bands of one bucket before classes are chosen.
-struct Bucket {
-  uint64_t bands = 0;
-  TokenStatistics statistics;
+// Section 10, step 4: joins neighbouring items (buckets of bands, or contexts) into classes. Items without symbols get
+// the class of the next lower one.
+struct Classes {
+  std::vector<uint8_t> class_of_item;
+  std::vector<TokenStatistics> statistics;  // by class
 };
-
-// Section 10, step 4: the class of each bucket; empty buckets get the class of the next lower one.
-struct BucketClasses {
-  std::array<uint8_t, kBuckets> class_of_bucket{};
-  size_t count = 0;
-};
-BucketClasses choose_classes(const std::array<Bucket, kBuckets>& buckets, uint64_t kept_bands);
+Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, size_t most_classes);
 
 // Section 10, step 5.
 void smooth(TokenStatistics& statistics);
 
-// Whether a class may be masked (section 10, step 6): only then its mask histogram is needed.
+// Whether a class may be masked (section 10, step 6).
 bool may_be_masked(const TokenStatistics& statistics);
 
-// Section 10, step 6. `masks` is the histogram of mask bytes, or null if may_be_masked is false.
-TableClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
-                       int32_t token_minimum);
+// A class and the bits of its tables and all its symbols.
+struct CostedClass {
+  TableClass table;
+  uint64_t bits = 0;
+};
+
+// Section 10, step 6. `masks` is the histogram of mask bytes; if it is null, only standard mask tables are tried.
+CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
+                        int32_t token_minimum);
 
 }  // namespace fmc

@@ -117,26 +117,21 @@ void TableStatistics::extend(TokenStatistics& statistics, int32_t least, int32_t
 Tables TableStatistics::build() const {
   if (positions_ == 0) throw Error(ErrorCode::kArgument, "no values were seen: call update() first");
   std::vector<uint8_t> bucket_of_band(bands_.size());
-  std::array<Bucket, kBuckets> buckets{};
+  std::vector<TokenStatistics> buckets(kBuckets);
   for (size_t band = 0; band < bands_.size(); ++band) {
     const int b = bucket_of(bands_[band].range.magnitude, positions_);
     bucket_of_band[band] = static_cast<uint8_t>(b);
-    ++buckets[b].bands;
-    buckets[b].statistics.shift = std::max(buckets[b].statistics.shift, bands_[band].shift);
+    buckets[b].shift = std::max(buckets[b].shift, bands_[band].shift);
   }
   for (size_t band = 0; band < bands_.size(); ++band) {
-    TokenStatistics& bucket = buckets[bucket_of_band[band]].statistics;
+    TokenStatistics& bucket = buckets[bucket_of_band[band]];
     Band folded = bands_[band];
     raise_shift(folded, bucket.shift);
     bucket.add({bucket.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens});
   }
-  const BucketClasses chosen = choose_classes(buckets, bands_.size());
-
-  std::vector<TokenStatistics> classes(chosen.count);
-  std::vector<TokenHistogram> masks(chosen.count, TokenHistogram{});
-  for (size_t b = 0; b < kBuckets; ++b) {
-    if (buckets[b].bands > 0) classes[chosen.class_of_bucket[b]].add(buckets[b].statistics);
-  }
+  Classes chosen = choose_classes(buckets, bands_.size(), spec_.most_classes());
+  std::vector<TokenStatistics>& classes = chosen.statistics;
+  std::vector<TokenHistogram> masks(classes.size(), TokenHistogram{});
   int32_t least = 0, greatest = 0;
   for (const Band& band : bands_) {
     least = std::min(least, band.range.minimum);
@@ -144,17 +139,15 @@ Tables TableStatistics::build() const {
   }
   Tables tables;
   for (size_t band = 0; band < bands_.size(); ++band) {
-    tables.band_class.push_back(chosen.class_of_bucket[bucket_of_band[band]]);
-    add(bands_[band].masks, masks[tables.band_class.back()]);
+    tables.class_map.push_back(chosen.class_of_item[bucket_of_band[band]]);
+    add(bands_[band].masks, masks[tables.class_map.back()]);
   }
-  for (size_t k = 0; k < chosen.count; ++k) {
+  for (size_t k = 0; k < classes.size(); ++k) {
     extend(classes[k], least, greatest);
     for (uint64_t& count : masks[k]) count = count * kSeenWeight + 1;
-    const bool has_masks = may_be_masked(classes[k]);
     // Both histograms carry the weight, so the number of symbols must as well.
     classes[k].symbols = classes[k].counted();
-    tables.classes.push_back(
-        choose_mode(classes[k], has_masks ? &masks[k] : nullptr, spec_.max_code_length, spec_.token_minimum()));
+    tables.classes.push_back(choose_mode(classes[k], &masks[k], spec_.max_code_length, spec_.token_minimum()).table);
   }
   return tables;
 }

@@ -5,11 +5,13 @@
 #include <bit>
 
 #include "fmcodec/error.h"
+#include "fmcodec/mask_tables.h"
 
 namespace fmc {
 namespace {
 
 constexpr int kFirstPreviousLength = 4;
+constexpr unsigned kMaskTableBits = 5;
 
 // Scan order of a table: token of entry i.
 size_t scanned_token(size_t i, bool is_ascending) {
@@ -17,8 +19,15 @@ size_t scanned_token(size_t i, bool is_ascending) {
   return i % 2 == 0 ? i / 2 : kTokens - (i + 1) / 2;
 }
 
+// In place of a BitWriter where only the size is asked for.
+struct BitCounter {
+  uint64_t bits = 0;
+  void write(uint32_t, unsigned count) { bits += count; }
+};
+
 // Writes a table in the relative form of section 8; at least one token must be used.
-void write_table(BitWriter& out, const CodeLengths& lengths, bool is_ascending) {
+template <class Sink>
+void write_table(Sink& out, const CodeLengths& lengths, bool is_ascending) {
   size_t entries = kTokens;
   while (lengths[scanned_token(entries - 1, is_ascending)] == 0) --entries;
   out.write(static_cast<uint32_t>(entries - 1), 8);
@@ -48,6 +57,18 @@ void write_table(BitWriter& out, const CodeLengths& lengths, bool is_ascending) 
   }
 }
 
+// Section 8.1.
+template <class Sink>
+void write_mask_table(Sink& out, const CodeLengths& lengths) {
+  const std::optional<size_t> standard = mask_table_index(lengths);
+  out.write(standard ? 0 : 1, 1);
+  if (standard) {
+    out.write(static_cast<uint32_t>(*standard), kMaskTableBits);
+  } else {
+    write_table(out, lengths, true);
+  }
+}
+
 // Returns false if the table contradicts the format.
 bool read_table(BitReader& in, CodeLengths& lengths, bool is_ascending) {
   const size_t entries = in.read(8) + 1;
@@ -71,6 +92,57 @@ bool read_table(BitReader& in, CodeLengths& lengths, bool is_ascending) {
   return is_last_used && !in.is_overrun() && is_complete_code(lengths);
 }
 
+CodeLengths class_code(const std::vector<uint8_t>& class_map) {
+  TokenHistogram histogram{};
+  for (const uint8_t k : class_map) ++histogram[k];
+  return limited_code_lengths(histogram, kMaxCodeLength);
+}
+
+// A code table over the classes, then the code of each band, from its most significant bit on.
+template <class Sink>
+void write_band_map(Sink& out, const Tables& tables) {
+  const CodeLengths lengths = class_code(tables.class_map);
+  write_table(out, lengths, true);
+  const CanonicalCode code(lengths);
+  for (const uint8_t k : tables.class_map) {
+    for (int bit = code.length(k); bit-- > 0;) out.write(code.code(k) >> bit & 1, 1);
+  }
+}
+
+bool read_band_map(BitReader& in, size_t count, std::vector<uint8_t>& class_map) {
+  CodeLengths lengths{};
+  if (!read_table(in, lengths, true)) return false;
+  if (std::any_of(lengths.begin() + static_cast<std::ptrdiff_t>(count), lengths.end(), [](uint8_t l) { return l > 0; }))
+    return false;
+  const CanonicalCode code(lengths);
+  for (uint8_t& k : class_map) k = code.read([&] { return in.read(1); });
+  return !in.is_overrun();
+}
+
+// One bit per context but the first: whether its class is the next one. Classes are numbered in the order of contexts.
+template <class Sink>
+void write_steps(Sink& out, const Tables& tables) {
+  for (size_t c = 1; c < tables.class_map.size(); ++c)
+    out.write(static_cast<uint32_t>(tables.class_map[c] - tables.class_map[c - 1]), 1);
+}
+
+bool read_steps(BitReader& in, size_t count, std::vector<uint8_t>& class_map) {
+  size_t k = 0;
+  class_map[0] = 0;
+  for (size_t c = 1; c < class_map.size(); ++c) {
+    k += in.read(1);
+    if (k >= count) return false;
+    class_map[c] = static_cast<uint8_t>(k);
+  }
+  return k + 1 == count && !in.is_overrun();
+}
+
+bool read_mask_table(BitReader& in, CodeLengths& lengths) {
+  if (in.read(1) != 0) return read_table(in, lengths, true);
+  lengths = mask_table(in.read(kMaskTableBits)).lengths;
+  return !in.is_overrun();
+}
+
 }  // namespace
 
 bool Tables::has_shift() const {
@@ -80,12 +152,14 @@ bool Tables::has_shift() const {
 std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_minimum) {
   BitWriter out;
   const size_t count = tables.classes.size();
+  out.write(static_cast<uint32_t>(tables.model), 1);
   out.write(static_cast<uint32_t>(count - 1), 5);
-  for (const uint8_t band_class : tables.band_class) out.write(band_class, class_bits(count));
+  if (count > 1 && !tables.class_map.empty())
+    tables.model == ClassModel::kNeighbours ? write_steps(out, tables) : write_band_map(out, tables);
   for (const TableClass& c : tables.classes) {
     out.write(static_cast<uint32_t>(c.mode), 2);
     out.write(static_cast<uint32_t>(c.shift), 4);
-    if (c.mode == ClassMode::kMasked) write_table(out, c.mask_lengths, true);
+    if (c.mode == ClassMode::kMasked) write_mask_table(out, c.mask_lengths);
     if (c.mode != ClassMode::kZero) write_table(out, c.value_lengths, token_minimum == 0);
   }
   return out.bytes();
@@ -97,14 +171,14 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
   };
   BitReader in(section);
   Tables tables;
+  tables.model = static_cast<ClassModel>(in.read(1));
   const size_t count = in.read(5) + 1;
-  check(!in.is_overrun() && kept_bands * class_bits(count) <= section.size() * 8, "class section is too short");
-  tables.band_class.resize(kept_bands);
-  if (count > 1) {
-    for (uint8_t& band_class : tables.band_class) {
-      band_class = static_cast<uint8_t>(in.read(class_bits(count)));
-      check(band_class < count, "a band has a class that does not exist");
-    }
+  check(!in.is_overrun(), "class section is too short");
+  tables.class_map.resize(tables.model == ClassModel::kNeighbours ? kContexts : kept_bands);
+  if (count > 1 && !tables.class_map.empty()) {
+    const bool is_valid = tables.model == ClassModel::kNeighbours ? read_steps(in, count, tables.class_map)
+                                                                  : read_band_map(in, count, tables.class_map);
+    check(is_valid, "class map is not valid");
   }
   for (size_t k = 0; k < count; ++k) {
     TableClass c;
@@ -113,7 +187,8 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
     c.mode = static_cast<ClassMode>(mode);
     c.shift = static_cast<int>(in.read(4));
     check(c.shift <= kMaxShift && (c.shift == 0 || c.mode == ClassMode::kPlain), "shift does not fit the class mode");
-    if (c.mode == ClassMode::kMasked) check(read_table(in, c.mask_lengths, true), "mask table is not a valid code");
+    check(c.shift == 0 || tables.model == ClassModel::kBands, "contexts from neighbours allow no shift");
+    if (c.mode == ClassMode::kMasked) check(read_mask_table(in, c.mask_lengths), "mask table is not a valid code");
     if (c.mode != ClassMode::kZero)
       check(read_table(in, c.value_lengths, token_minimum == 0), "value table is not a valid code");
     check(c.mode != ClassMode::kMasked || c.value_lengths[0] == 0, "value table of a masked class has a code for 0");
@@ -126,14 +201,21 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
 uint64_t class_section_bound(uint64_t kept_bands) {
   // Two tables of an entry count and 256 lengths of at most 8 bits, mode and shift, for each class; and the class
   // count.
-  constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 6;
-  return (5 + kMaxClasses * kClassBits + kept_bands * 5 + 7) / 8;
+  constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 7;
+  // The class map: a table, and codes that are no longer on average than numbers of 5 bits, or a bit longer if limited.
+  return (6 + (kMaxClasses + 1) * kClassBits + std::max<uint64_t>(kept_bands, kContexts) * 6 + 7) / 8;
 }
 
 uint64_t table_size_bits(const CodeLengths& lengths, bool is_ascending) {
-  BitWriter counter;
+  BitCounter counter;
   write_table(counter, lengths, is_ascending);
-  return counter.size_bits();
+  return counter.bits;
+}
+
+uint64_t mask_table_size_bits(const CodeLengths& lengths) {
+  BitCounter counter;
+  write_mask_table(counter, lengths);
+  return counter.bits;
 }
 
 }  // namespace fmc

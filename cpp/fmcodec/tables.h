@@ -9,11 +9,15 @@
 
 #include "fmcodec/bits.h"
 #include "fmcodec/code_table.h"
+#include "fmcodec/kernels/kernels.h"
 
 namespace fmc {
 
-inline constexpr size_t kMaxClasses = 32;
+inline constexpr size_t kMaxClasses = kMaxStreams;
 inline constexpr int kMaxShift = 13;
+
+// What decides about the class of a symbol. Stored in the format.
+enum class ClassModel : uint8_t { kBands = 0, kNeighbours = 1 };
 
 // Stored in the format.
 enum class ClassMode : uint8_t { kZero = 0, kPlain = 1, kMasked = 2 };
@@ -26,7 +30,8 @@ struct TableClass {
 };
 
 struct Tables {
-  std::vector<uint8_t> band_class;  // by kept band
+  ClassModel model = ClassModel::kBands;
+  std::vector<uint8_t> class_map;  // by kept band or, with kNeighbours, by context
   std::vector<TableClass> classes;
 
   bool has_shift() const;
@@ -42,7 +47,8 @@ uint64_t class_section_bound(uint64_t kept_bands);
 // Bits of an entry of the class map.
 inline unsigned class_bits(size_t class_count) { return static_cast<unsigned>(std::bit_width(class_count - 1)); }
 
-// Bits of a table in a class section. At least one token must be used.
+// Bits of a value table in a class section, and of a mask table. At least one token must be used.
 uint64_t table_size_bits(const CodeLengths& lengths, bool is_ascending);
+uint64_t mask_table_size_bits(const CodeLengths& lengths);
 
 }  // namespace fmc

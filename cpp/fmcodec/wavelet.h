@@ -26,6 +26,7 @@ struct BitSource {
   uint64_t take(uint64_t count);
   // Whether only padding is left: fewer than 8 bits, all 0.
   bool is_finished() const;
+  [[noreturn]] void fail_early_end() const;
 };
 
 // Reads `count` tokens; `tokens` needs kSlackBytes of room.

@@ -6,6 +6,7 @@ only.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import struct
@@ -17,16 +18,19 @@ import msgspec
 from fmcodec import _core
 
 Transform = Literal["identity", "dct"]
+ClassModel = Literal["bands", "neighbours"]
 ClassMode = Literal["zero", "plain", "masked"]
 
 # In the order of their codes in docs/format.md.
 TRANSFORMS: tuple[Transform, ...] = ("identity", "dct")
+CLASS_MODELS: tuple[ClassModel, ...] = ("bands", "neighbours")
 CLASS_MODES: tuple[ClassMode, ...] = ("zero", "plain", "masked")
+CONTEXT_COUNT = 97
 TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32)}
 
 
 class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One class of bands and its tables (docs/format.md, sections 6 to 8).
+    """One class of bands or contexts, and its tables (docs/format.md, sections 6 to 8).
 
     ``value_lengths`` and ``mask_lengths`` are code lengths by token, 0 for tokens that are not used, cut after the last
     used token.
@@ -49,16 +53,32 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Static code tables: the class of every kept band, and the classes. Made by calibration (`TableStatistics`)."""
+    """Static code tables, made by calibration (`TableStatistics`): which class codes a symbol, and the classes.
 
-    band_class: tuple[int, ...]
+    With the model ``"bands"``, ``class_map`` holds the class of every kept band; with ``"neighbours"`` that of each of
+    the 97 contexts (docs/format.md, section 7.4).
+    """
+
+    model: ClassModel = "bands"
+    class_map: tuple[int, ...]
     classes: tuple[TableClass, ...]
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 32:
             raise ValueError(f"classes must be 1 to 32 entries, not {len(self.classes)}")
-        if self.band_class and not 0 <= min(self.band_class) <= max(self.band_class) < len(self.classes):
-            raise ValueError(f"band_class must name classes 0 to {len(self.classes) - 1}")
+        if self.class_map and not 0 <= min(self.class_map) <= max(self.class_map) < len(self.classes):
+            raise ValueError(f"class_map must name classes 0 to {len(self.classes) - 1}")
+        if self.model == "neighbours":
+            self._check_contexts()
+
+    def _check_contexts(self) -> None:
+        if len(self.class_map) != CONTEXT_COUNT:
+            raise ValueError(f"class_map must have {CONTEXT_COUNT} entries, not {len(self.class_map)}")
+        steps = {right - left for left, right in itertools.pairwise(self.class_map)}
+        if self.class_map[0] != 0 or not steps <= {0, 1} or self.class_map[-1] != len(self.classes) - 1:
+            raise ValueError("class_map must number the classes in the order of the contexts")
+        if any(table_class.shift for table_class in self.classes):
+            raise ValueError("shift must be 0 with model 'neighbours'")
 
 
 class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
@@ -87,6 +107,8 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Half the width of the interval of coefficients that becomes 0, in band steps: 0.5 (plain rounding) to 1.
     max_code_length
         Longest code the encoder makes, 8 to 15 bits.
+    effort
+        How hard the encoder looks for fewer bits: 1 (fastest) to 3 (smallest); docs/entropy.md says what each does.
     block_shape
         Rows and columns of a block, None to choose by size. Blocks decode alone.
     nonfinite
@@ -115,11 +137,12 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tables: Tables | None = None
     dead_zone: float = 0.5
     max_code_length: int = 12
+    effort: int = 2
     block_shape: tuple[int, int] | None = None
     nonfinite: Literal["raise", "clamp"] = "raise"
 
     def __post_init__(self) -> None:
-        for name in ("zero_point", "bits", "transform_size", "max_code_length"):
+        for name in ("zero_point", "bits", "transform_size", "max_code_length", "effort"):
             self._normalize(name, operator.index(getattr(self, name)))
         self._normalize("step", binary32(self.step))
         self._normalize("dead_zone", float(self.dead_zone))
@@ -153,6 +176,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if not 0.5 <= self.dead_zone <= 1.0:
             raise ValueError(f"dead_zone must be 0.5 to 1, not {self.dead_zone}")
         _check_range("max_code_length", self.max_code_length, 8, 15)
+        _check_range("effort", self.effort, 1, 3)
         if self.block_shape is not None and (len(self.block_shape) != 2 or min(self.block_shape) < 1):
             raise ValueError(f"block_shape must be two positive numbers, not {self.block_shape}")
         if self.nonfinite not in ("raise", "clamp"):
@@ -209,7 +233,7 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
     native: _core.Spec | None = spec.__dict__.get("_native")
     if native is None:
         native = _core.Spec()
-        for name in ("step", "zero_point", "bits", "transform_size", "dead_zone", "max_code_length"):
+        for name in ("step", "zero_point", "bits", "transform_size", "dead_zone", "max_code_length", "effort"):
             setattr(native, name, getattr(spec, name))
         native.transform = TRANSFORMS.index(spec.transform)
         native.kept_bands = spec.kept_band_count
@@ -221,7 +245,7 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
             classes = [
                 (CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths) for c in spec.tables.classes
             ]
-            native.set_tables(spec.tables.band_class, classes)
+            native.set_tables(CLASS_MODELS.index(spec.tables.model), spec.tables.class_map, classes)
         spec.__dict__["_native"] = native
     return native
 
@@ -242,11 +266,12 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
     )
 
 
-def tables_of_native(tables: tuple[list[int], list[tuple[int, int, list[int], list[int]]]]) -> Tables:
+def tables_of_native(tables: tuple[int, list[int], list[tuple[int, int, list[int], list[int]]]]) -> Tables:
     """The core's form of tables as a `Tables`."""
-    band_class, classes = tables
+    model, class_map, classes = tables
     return Tables(
-        band_class=tuple(band_class),
+        model=CLASS_MODELS[model],
+        class_map=tuple(class_map),
         classes=tuple(
             TableClass(mode=CLASS_MODES[mode], shift=shift, value_lengths=tuple(values), mask_lengths=tuple(masks))
             for mode, shift, values, masks in classes

@@ -1,8 +1,8 @@
-"""Writes tests/golden/v1: small frames with their input and output, for ever. Run by hand, never by tests.
+"""Writes tests/golden/v2: small frames with their input and output, for ever. Run by hand, never by tests.
 
     python tests/golden/make_golden.py
 
-Frames of version 1 must not change any more once they are released: a change of the encoder's choices needs new files
+Frames of version 2 must not change any more once they are released: a change of the encoder's choices needs new files
 here, a change of what a decoder returns needs a new version. Inputs come from integer arithmetic alone.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, TableStatistics, reference
 
-FOLDER = Path(__file__).resolve().parent / "v1"
+FOLDER = Path(__file__).resolve().parent / "v2"
 
 
 class Case(NamedTuple):
@@ -78,11 +78,20 @@ def cases() -> list[Case]:
     """All frames."""
     dct = CodecSpec(step=1 / 64, bits=14, zero_point=8192, transform="dct", transform_size=4)
     plain_and_masked = Tables(
-        band_class=(0, 1, 2, 1),
+        class_map=(0, 1, 2, 1),
         classes=(
             TableClass(mode="zero"),
             TableClass(mode="plain", shift=1, value_lengths=(1, 2, 3, *[0] * 252, 3)),
             TableClass(mode="masked", value_lengths=(0, 1, *[0] * 253, 1), mask_lengths=(1, *[0] * 254, 1)),
+        ),
+    )
+    context_tables = Tables(
+        model="neighbours",
+        class_map=(0,) * 9 + (1,) * 50 + (2,) * 38,
+        classes=(
+            TableClass(mode="masked", value_lengths=(0, *range(1, 15), 14), mask_lengths=(8,) * 256),
+            TableClass(mode="plain", value_lengths=(4,) * 16),
+            TableClass(mode="plain", value_lengths=(1, *[5] * 14, 4)),
         ),
     )
     few_codes = np.minimum(np.abs(peaked(31, (4, 6, 8), bits=3)), 3)
@@ -118,9 +127,9 @@ def cases() -> list[Case]:
         ),
         Case(
             "uint8-blocks",
-            "30 blocks in 2 groups",
+            "100 blocks in 2 groups",
             np.abs(peaked(5, (3, 20, 30))).astype(np.uint8),
-            CodecSpec(block_shape=(4, 5)),
+            CodecSpec(block_shape=(2, 3)),
         ),
         Case("uint8-sampled", "blocks large enough for sampled histograms", activations, CodecSpec()),
         Case(
@@ -170,6 +179,24 @@ def cases() -> list[Case]:
             fine,
             CodecSpec(step=0.1, bits=6, zero_point=20),
             embed_spec=False,
+        ),
+        Case(
+            "neighbours",
+            "contexts from neighbours, odd sizes, two images",
+            np.abs(smooth(41, (2, 6, 27, 21))).clip(0, 255).astype(np.uint8),
+            CodecSpec(effort=3),
+        ),
+        Case(
+            "neighbours-signed",
+            "contexts from neighbours of a DCT, tiles that are cut",
+            scaled(smooth(42, (16, 24, 26))),
+            dct.replace(transform_size=8, band_steps=(40,), effort=3, block_shape=(10, 26)),
+        ),
+        Case(
+            "neighbours-static",
+            "static classes of contexts",
+            np.abs(smooth(43, (4, 13, 9))).clip(0, 15).astype(np.uint8),
+            CodecSpec(bits=4, tables=context_tables),
         ),
         Case(
             "static-modes",

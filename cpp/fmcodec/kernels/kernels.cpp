@@ -9,6 +9,7 @@
 
 #include "fmcodec/kernels/dct-inl.h"
 #include "fmcodec/kernels/kernels.h"
+#include "fmcodec/kernels/lattice-inl.h"
 #include "fmcodec/kernels/quantize-inl.h"
 #include "fmcodec/kernels/wavelet-inl.h"
 
@@ -75,15 +76,22 @@ const KernelTable* kernel_table() {
       .symbols_to_tokens = symbols_to_tokens,
       .tokens_to_symbols = tokens_to_symbols,
       .translate = translate,
-      .split = split,
+      .write_tree = write_tree,
+      .read_tree = read_tree,
       .compact_nonzero = compact_nonzero,
       .write_mask = write_mask,
-      .write_plane = write_plane,
       .write_symbol_plane = write_symbol_plane,
       .count_ones = count_ones,
-      .merge = merge,
-      .read_planes = read_planes,
+      .expand_nonzero = expand_nonzero,
       .add_symbol_plane = add_symbol_plane,
+      .neighbour_contexts = neighbour_contexts,
+      .select_kind = select_kind,
+      .place_kind = place_kind,
+      .mean_of_runs = mean_of_runs,
+      .repeat_each = repeat_each,
+      .count_classes = count_classes,
+      .scatter_classes = scatter_classes,
+      .gather_classes = gather_classes,
   };
   return &kTable;
 }

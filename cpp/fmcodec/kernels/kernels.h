@@ -17,6 +17,13 @@ enum class Dtype : uint8_t { kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3, kInt8 = 
 // Bytes that wavelet kernels may read and write past the end of their token and bit buffers.
 inline constexpr size_t kSlackBytes = 64;
 
+// Contexts from neighbours (section 7.4): context 0 has none; the others are a bin of the mean and one of the spread.
+inline constexpr uint8_t kMeanBins = 32;
+inline constexpr uint8_t kNarrowSpread = 8;
+inline constexpr size_t kContexts = 1 + 3 * kMeanBins;
+// Streams that scatter_classes and gather_classes can tell apart.
+inline constexpr size_t kMaxStreams = 32;
+
 struct Quantizer {
   float step;
   float inverse_step;
@@ -44,6 +51,20 @@ struct BitCursor {
   uint64_t position_bits;
 };
 
+// A node of a code tree over ranks, in preorder (section 7.2). No code is longer than kMaxTreeDepth.
+inline constexpr size_t kMaxTreeDepth = 15;
+struct CodeNode {
+  enum class Kind : uint8_t { kLeaf, kPlanes, kSplit };
+  Kind kind;
+  uint8_t first_rank;  // of the tokens below the node
+  uint8_t planes;      // kPlanes: number of bits left of each code
+  uint8_t pivot_rank;  // kSplit: smallest rank of the right child
+  uint16_t right;      // kSplit: index of the right child; the left one is the next node
+};
+
+// Room that a walk through a tree needs: one right side per level, each with slack.
+inline constexpr size_t tree_scratch_bytes(size_t count) { return kMaxTreeDepth * (count + kSlackBytes); }
+
 struct KernelTable {
   const char* isa;
 
@@ -64,6 +85,7 @@ struct KernelTable {
   void (*quantize_band)(int32_t* coefficients, size_t count, int32_t step, int32_t rounding);
   void (*dequantize_band)(int32_t* symbols, size_t count, int32_t step);
   void (*measure_symbols)(const int32_t* symbols, size_t count, SymbolRange* range);
+  // Tokens have kSlackBytes of room behind them, which are read.
   void (*measure_tokens)(const uint8_t* tokens, size_t count, int32_t token_minimum, SymbolRange* range);
 
   // --- tokens and low bits (section 6).
@@ -73,27 +95,45 @@ struct KernelTable {
   void (*translate)(const uint8_t* tokens, size_t count, const uint8_t table[256], uint8_t* translated);
 
   // --- bits (section 7.2). Writers need kSlackBytes behind the last bit; what is there may be overwritten.
-  // Writes one bit per token, 1 if token >= pivot (pivot >= 1), and moves the tokens with 1 to `right` and the others,
-  // in place, to the front of `tokens`. Returns the number of ones. Both outputs have kSlackBytes of room.
-  size_t (*split)(uint8_t* tokens, size_t count, uint8_t pivot, BitCursor* bits, uint8_t* right);
-  // Like split with pivot 1, but drops the zeros and writes no bits.
+  // Writes the ranks of a stream node by node. They are overwritten; `scratch` has tree_scratch_bytes(count).
+  void (*write_tree)(const CodeNode* nodes, uint8_t* ranks, size_t count, uint8_t* scratch, BitCursor* bits);
+  // The inverse: reads `count` ranks from `position_bits` on. Returns the position behind them, or UINT64_MAX if they
+  // end behind `size_bits`.
+  uint64_t (*read_tree)(const CodeNode* nodes, const uint8_t* bits, uint64_t position_bits, uint64_t size_bits,
+                        size_t count, uint8_t* scratch, uint8_t* ranks);
+  // Copies the tokens that are not 0 and returns their number.
   size_t (*compact_nonzero)(const uint8_t* tokens, size_t count, uint8_t* nonzero);
   // Writes one bit per token: 1 if it is not 0.
   void (*write_mask)(const uint8_t* tokens, size_t count, BitCursor* bits);
-  // Writes bit `plane` of (token - base) for each token.
-  void (*write_plane)(const uint8_t* tokens, size_t count, uint8_t base, uint32_t plane, BitCursor* bits);
   void (*write_symbol_plane)(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits);
 
   size_t (*count_ones)(const uint8_t* bits, uint64_t position_bits, size_t count);
-  // The inverse of split. `left` may be the tail of `merged` (left == merged + ones); `right` may not overlap it.
-  // A null side means that all its tokens are `fill`.
-  void (*merge)(const uint8_t* bits, uint64_t position_bits, size_t count, const uint8_t* left, uint8_t left_fill,
-                const uint8_t* right, uint8_t right_fill, uint8_t* merged);
-  // Reads `planes` bit planes, most significant first, and adds base.
-  void (*read_planes)(const uint8_t* bits, uint64_t position_bits, size_t count, uint32_t planes, uint8_t base,
-                      uint8_t* tokens);
+  // The inverse of compact_nonzero, by a mask.
+  void (*expand_nonzero)(const uint8_t* mask, const uint8_t* nonzero, size_t count, uint8_t* tokens);
   // Adds 2^plane to the symbols whose bit is 1.
   void (*add_symbol_plane)(const uint8_t* bits, uint64_t position_bits, size_t count, uint32_t plane, int32_t* symbols);
+
+  // --- neighbours (section 7.4). All buffers have kSlackBytes of room, which may be overwritten.
+  // The context of each element, from the codes (below 64) at the four offsets and that of its band.
+  void (*neighbour_contexts)(const uint8_t* codes, const uint8_t* band_codes, size_t count, const ptrdiff_t offsets[4],
+                             uint8_t* contexts);
+  // Copies the values whose kind is `kind`, in order; returns how many there are.
+  size_t (*select_kind)(const uint8_t* values, const uint8_t* kinds, uint8_t kind, size_t count, uint8_t* selected);
+  // The inverse: the other values stay.
+  void (*place_kind)(const uint8_t* selected, const uint8_t* kinds, uint8_t kind, size_t count, uint8_t* values);
+  // The mean of each of `count` runs of bytes, rounded half up.
+  void (*mean_of_runs)(const uint8_t* codes, size_t run, size_t count, uint8_t* means);
+  // Each of `count` values `run` times.
+  void (*repeat_each)(const uint8_t* values, size_t run, size_t count, uint8_t* out);
+
+  // --- streams of classes. Every class is below class_count <= kMaxStreams.
+  void (*count_classes)(const uint8_t* classes, size_t count, size_t class_count, uint64_t* counts);
+  // Appends each token to the stream of its class. Pointers are moved to the ends.
+  void (*scatter_classes)(const uint8_t* tokens, const uint8_t* classes, size_t count, size_t class_count,
+                          uint8_t** streams);
+  // The inverse.
+  void (*gather_classes)(const uint8_t** streams, const uint8_t* classes, size_t count, size_t class_count,
+                         uint8_t* tokens);
 };
 
 }  // namespace fmc

@@ -187,8 +187,7 @@ HWY_ATTR void measure_tokens(const uint8_t* tokens, size_t count, int32_t token_
   auto sums = hn::Zero(d64);
   auto lowest = hn::Set(U8(), 255);  // of symbol - token_minimum
   auto highest = hn::Zero(U8());
-  const auto add = [&](const uint8_t* in) HWY_ATTR {
-    const auto token = hn::LoadU(U8(), in);
+  const auto add = [&](hn::Vec<U8> token) HWY_ATTR {
     const auto above = hn::Sub(token, minimum);
     lowest = hn::Min(lowest, above);
     highest = hn::Max(highest, above);
@@ -197,13 +196,11 @@ HWY_ATTR void measure_tokens(const uint8_t* tokens, size_t count, int32_t token_
   };
   const size_t lanes = hn::Lanes(U8());
   const size_t whole = count - count % lanes;
-  for (size_t i = 0; i < whole; i += lanes) add(tokens + i);
-  HWY_ALIGN uint8_t lane[HWY_MAX_BYTES];
+  for (size_t i = 0; i < whole; i += lanes) add(hn::LoadU(U8(), tokens + i));
   if (whole < count) {
     // The last vector is filled up with its first token, whose magnitude is taken off again.
-    memset(lane, tokens[whole], lanes);
-    memcpy(lane, tokens + whole, count - whole);
-    add(lane);
+    const auto valid = hn::FirstN(U8(), count - whole);
+    add(hn::IfThenElse(valid, hn::LoadU(U8(), tokens + whole), hn::Set(U8(), tokens[whole])));
     const int32_t filler = ((tokens[whole] - token_minimum) & 255) + token_minimum;
     range->magnitude -= (lanes - (count - whole)) * static_cast<uint64_t>(filler < 0 ? -filler : filler);
   }

@@ -51,35 +51,36 @@ HWY_INLINE uint64_t read_u64(const uint8_t* bytes, uint64_t position) {
   return (load_u64(at) >> shift) | ((static_cast<uint64_t>(at[8]) << 1) << (63 - shift));
 }
 
-// Appends whole words at a fixed bit offset, then the last bits.
-class WordWriter {
+// Appends words of up to 64 bits; what is behind the last bit is overwritten.
+class BitAppender {
  public:
-  explicit HWY_INLINE WordWriter(BitCursor* cursor)
-      : cursor_(cursor), at_(cursor->bytes + (cursor->position_bits >> 3)), shift_(cursor->position_bits & 7) {
-    carry_ = shift_ == 0 ? 0 : *at_ & low_bits(shift_);
+  explicit HWY_INLINE BitAppender(BitCursor* cursor)
+      : cursor_(cursor), at_(cursor->bytes + (cursor->position_bits >> 3)), held_(cursor->position_bits & 7) {
+    pending_ = held_ == 0 ? 0 : *at_ & low_bits(held_);
   }
-  // Bits at and above `count` must be 0.
+  // Bits at and above `count` (at most 64) must be 0.
   HWY_INLINE void append(uint64_t bits, size_t count) {
-    store_u64((bits << shift_) | carry_, at_);
-    if (count == 64) {
-      carry_ = (bits >> 1) >> (63 - shift_);
+    store_u64((bits << held_) | pending_, at_);
+    const size_t end = held_ + count;  // held_ is below 64
+    if (end >= 64) {
+      pending_ = (bits >> 1) >> (63 - held_);
       at_ += 8;
+      held_ = end - 64;
     } else {
-      at_[8] = static_cast<uint8_t>((bits >> 1) >> (63 - shift_));
+      pending_ |= bits << held_;
+      held_ = end;
     }
-    written_ += count;
   }
   HWY_INLINE void finish() {
-    if ((written_ & 63) == 0) *at_ = static_cast<uint8_t>(carry_);
-    cursor_->position_bits += written_;
+    store_u64(pending_, at_);
+    cursor_->position_bits = static_cast<uint64_t>(at_ - cursor_->bytes) * 8 + held_;
   }
 
  private:
   BitCursor* cursor_;
   uint8_t* at_;
-  unsigned shift_;
-  uint64_t carry_;
-  uint64_t written_ = 0;
+  size_t held_;  // bits in pending_ that are not stored, or stored only to be overwritten
+  uint64_t pending_;
 };
 
 // --- masks of 64 tokens as one word
@@ -123,12 +124,10 @@ HWY_INLINE uint64_t word_where(const uint8_t* tokens, const Predicate& predicate
 }
 
 template <class Predicate>
-HWY_INLINE void write_where(const uint8_t* tokens, size_t count, BitCursor* bits, const Predicate& predicate) {
-  WordWriter writer(bits);
+HWY_INLINE void append_where(const uint8_t* tokens, size_t count, BitAppender& bits, const Predicate& predicate) {
   size_t i = 0;
-  for (; i + 64 <= count; i += 64) writer.append(word_where(tokens + i, predicate), 64);
-  if (i < count) writer.append(word_where(tokens + i, predicate) & low_bits(count - i), count - i);
-  writer.finish();
+  for (; i + 64 <= count; i += 64) bits.append(word_where(tokens + i, predicate), 64);
+  if (i < count) bits.append(word_where(tokens + i, predicate) & low_bits(count - i), count - i);
 }
 
 // --- split and merge of 64 tokens
@@ -241,24 +240,52 @@ HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fil
 
 #endif
 
-HWY_ATTR size_t split(uint8_t* tokens, size_t count, uint8_t pivot, BitCursor* bits, uint8_t* right) {
-  const auto last_left = hn::Set(U8(), static_cast<uint8_t>(pivot - 1));
-  const auto is_right = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Gt(v, last_left); };
-  WordWriter writer(bits);
-  const uint8_t* const right_begin = right;
-  uint8_t* left = tokens;  // never ahead of the word being read
-  for (size_t i = 0; i < count; i += 64) {
-    const size_t in_word = HWY_MIN(count - i, size_t{64});
-    const uint64_t valid = low_bits(in_word);
-    const uint64_t word = word_where(tokens + i, is_right) & valid;
-    split_word(tokens + i, word, ~word & valid, left, right);
-    const size_t ones = __builtin_popcountll(word);
-    right += ones;
-    left += in_word - ones;
-    writer.append(word, in_word);
+// Writes a code tree, node by node.
+struct TreeWriter {
+  const CodeNode* nodes;
+  BitAppender* bits;
+
+  HWY_ATTR void write(size_t index, uint8_t* ranks, size_t count, uint8_t* scratch) const {
+    const CodeNode& node = nodes[index];
+    if (count == 0 || node.kind == CodeNode::Kind::kLeaf) return;
+    if (node.kind == CodeNode::Kind::kPlanes) {
+      const auto base = hn::Set(U8(), node.first_rank);
+      for (uint32_t plane = node.planes; plane-- > 0;) {
+        const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << plane));
+        append_where(ranks, count, *bits, [&](hn::Vec<U8> v) HWY_ATTR { return hn::TestBit(hn::Sub(v, base), bit); });
+      }
+      return;
+    }
+    const size_t ones = split(ranks, count, node.pivot_rank, scratch);
+    uint8_t* const after_right = scratch + ones + kSlackBytes;
+    write(index + 1, ranks, count - ones, after_right);
+    write(node.right, scratch, ones, after_right);
   }
-  writer.finish();
-  return right - right_begin;
+
+  // One bit per rank, 1 if it is at least `pivot`; those go to `right`, the others, in place, to the front of `ranks`.
+  HWY_INLINE size_t split(uint8_t* ranks, size_t count, uint8_t pivot, uint8_t* right) const {
+    const auto last_left = hn::Set(U8(), static_cast<uint8_t>(pivot - 1));
+    const auto is_right = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Gt(v, last_left); };
+    const uint8_t* const right_begin = right;
+    uint8_t* left = ranks;  // never ahead of the word being read
+    for (size_t i = 0; i < count; i += 64) {
+      const size_t in_word = HWY_MIN(count - i, size_t{64});
+      const uint64_t valid = low_bits(in_word);
+      const uint64_t word = word_where(ranks + i, is_right) & valid;
+      split_word(ranks + i, word, ~word & valid, left, right);
+      const size_t ones = __builtin_popcountll(word);
+      right += ones;
+      left += in_word - ones;
+      bits->append(word, in_word);
+    }
+    return right - right_begin;
+  }
+};
+
+HWY_ATTR void write_tree(const CodeNode* nodes, uint8_t* ranks, size_t count, uint8_t* scratch, BitCursor* bits) {
+  BitAppender appender(bits);
+  TreeWriter{nodes, &appender}.write(0, ranks, count, scratch);
+  appender.finish();
 }
 
 HWY_ATTR size_t compact_nonzero(const uint8_t* tokens, size_t count, uint8_t* nonzero) {
@@ -273,24 +300,20 @@ HWY_ATTR size_t compact_nonzero(const uint8_t* tokens, size_t count, uint8_t* no
 }
 
 HWY_ATTR void write_mask(const uint8_t* tokens, size_t count, BitCursor* bits) {
-  write_where(tokens, count, bits, [&](hn::Vec<U8> v) HWY_ATTR { return hn::Ne(v, hn::Zero(U8())); });
-}
-
-HWY_ATTR void write_plane(const uint8_t* tokens, size_t count, uint8_t base, uint32_t plane, BitCursor* bits) {
-  const auto base_vector = hn::Set(U8(), base);
-  const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << plane));
-  write_where(tokens, count, bits, [&](hn::Vec<U8> v) HWY_ATTR { return hn::TestBit(hn::Sub(v, base_vector), bit); });
+  BitAppender appender(bits);
+  append_where(tokens, count, appender, [&](hn::Vec<U8> v) HWY_ATTR { return hn::Ne(v, hn::Zero(U8())); });
+  appender.finish();
 }
 
 HWY_ATTR void write_symbol_plane(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits) {
-  WordWriter writer(bits);
+  BitAppender appender(bits);
   for (size_t i = 0; i < count; i += 64) {
     const size_t in_word = HWY_MIN(count - i, size_t{64});
     uint64_t word = 0;
     for (size_t k = 0; k < in_word; ++k) word |= static_cast<uint64_t>((symbols[i + k] >> plane) & 1) << k;
-    writer.append(word, in_word);
+    appender.append(word, in_word);
   }
-  writer.finish();
+  appender.finish();
 }
 
 HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count) {
@@ -318,34 +341,82 @@ HWY_ATTR void merge_sides(const uint8_t* bits, uint64_t position, size_t count, 
   }
 }
 
-HWY_ATTR void merge(const uint8_t* bits, uint64_t position, size_t count, const uint8_t* left, uint8_t left_fill,
-                    const uint8_t* right, uint8_t right_fill, uint8_t* merged) {
-  if (left == nullptr && right == nullptr) {
-    merge_sides<true, true>(bits, position, count, left, left_fill, right, right_fill, merged);
-  } else if (left == nullptr) {
-    merge_sides<true, false>(bits, position, count, left, left_fill, right, right_fill, merged);
-  } else if (right == nullptr) {
-    merge_sides<false, true>(bits, position, count, left, left_fill, right, right_fill, merged);
-  } else {
-    merge_sides<false, false>(bits, position, count, left, left_fill, right, right_fill, merged);
-  }
-}
+// Reads a code tree, node by node.
+struct TreeReader {
+  const CodeNode* nodes;
+  const uint8_t* bits;
+  uint64_t size_bits;
+  uint64_t position;
 
-HWY_ATTR void read_planes(const uint8_t* bits, uint64_t position, size_t count, uint32_t planes, uint8_t base,
-                          uint8_t* tokens) {
-  const auto base_vector = hn::Set(U8(), base);
-  for (size_t i = 0; i < count; i += 64) {
-    uint64_t words[8];
-    for (uint32_t p = 0; p < planes; ++p) words[p] = read_u64(bits, position + static_cast<uint64_t>(p) * count + i);
-    for (size_t k = 0; k < 64; k += hn::Lanes(U8())) {
-      auto v = hn::Zero(U8());
-      for (uint32_t p = 0; p < planes; ++p) {
-        const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << (planes - 1 - p)));
-        v = hn::Or(v, hn::IfThenElseZero(mask_of_word(words[p] >> k), bit));
+  // Returns false if the bits end too early.
+  HWY_ATTR bool read(size_t index, size_t count, uint8_t* ranks, uint8_t* scratch) {
+    if (count == 0) return true;
+    const CodeNode& node = nodes[index];
+    if (node.kind == CodeNode::Kind::kLeaf) {
+      memset(ranks, node.first_rank, count);
+      return true;
+    }
+    const uint64_t begin = position;
+    const uint64_t bit_count =
+        node.kind == CodeNode::Kind::kPlanes ? static_cast<uint64_t>(node.planes) * count : count;
+    if (bit_count > size_bits - position) return false;
+    position += bit_count;
+    if (node.kind == CodeNode::Kind::kPlanes) {
+      read_planes(begin, count, node.planes, node.first_rank, ranks);
+      return true;
+    }
+    const CodeNode& left_node = nodes[index + 1];
+    const CodeNode& right_node = nodes[node.right];
+    const bool left_is_leaf = left_node.kind == CodeNode::Kind::kLeaf;
+    const bool right_is_leaf = right_node.kind == CodeNode::Kind::kLeaf;
+    if (left_is_leaf && right_is_leaf) {
+      merge_sides<true, true>(bits, begin, count, nullptr, left_node.first_rank, nullptr, right_node.first_rank, ranks);
+      return true;
+    }
+    const size_t ones =
+        count <= 64 ? __builtin_popcountll(read_u64(bits, begin) & low_bits(count)) : count_ones(bits, begin, count);
+    // The left side is read into the tail of the output, where merging stays behind it.
+    uint8_t* const left = ranks + ones;
+    if (!left_is_leaf && !read(index + 1, count - ones, left, scratch)) return false;
+    if (right_is_leaf) {
+      merge_sides<false, true>(bits, begin, count, left, 0, nullptr, right_node.first_rank, ranks);
+      return true;
+    }
+    if (!read(node.right, ones, scratch, scratch + ones + kSlackBytes)) return false;
+    if (left_is_leaf) {
+      merge_sides<true, false>(bits, begin, count, nullptr, left_node.first_rank, scratch, 0, ranks);
+    } else {
+      merge_sides<false, false>(bits, begin, count, left, 0, scratch, 0, ranks);
+    }
+    return true;
+  }
+
+  // `planes` bit planes, most significant first, plus base.
+  HWY_INLINE void read_planes(uint64_t begin, size_t count, uint32_t planes, uint8_t base, uint8_t* ranks) const {
+    const auto base_vector = hn::Set(U8(), base);
+    for (size_t i = 0; i < count; i += 64) {
+      uint64_t words[8];
+      for (uint32_t p = 0; p < planes; ++p) words[p] = read_u64(bits, begin + static_cast<uint64_t>(p) * count + i);
+      for (size_t k = 0; k < 64; k += hn::Lanes(U8())) {
+        auto v = hn::Zero(U8());
+        for (uint32_t p = 0; p < planes; ++p) {
+          const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << (planes - 1 - p)));
+          v = hn::Or(v, hn::IfThenElseZero(mask_of_word(words[p] >> k), bit));
+        }
+        hn::StoreU(hn::Add(v, base_vector), U8(), ranks + i + k);
       }
-      hn::StoreU(hn::Add(v, base_vector), U8(), tokens + i + k);
     }
   }
+};
+
+HWY_ATTR uint64_t read_tree(const CodeNode* nodes, const uint8_t* bits, uint64_t position_bits, uint64_t size_bits,
+                            size_t count, uint8_t* scratch, uint8_t* ranks) {
+  TreeReader reader{nodes, bits, size_bits, position_bits};
+  return reader.read(0, count, ranks, scratch) ? reader.position : UINT64_MAX;
+}
+
+HWY_ATTR void expand_nonzero(const uint8_t* mask, const uint8_t* nonzero, size_t count, uint8_t* tokens) {
+  merge_sides<true, false>(mask, 0, count, nullptr, 0, nonzero, 0, tokens);
 }
 
 HWY_ATTR void add_symbol_plane(const uint8_t* bits, uint64_t position, size_t count, uint32_t plane, int32_t* symbols) {
@@ -362,14 +433,19 @@ HWY_ATTR void translate(const uint8_t* tokens, size_t count, const uint8_t table
   // The 256 entries in four registers; two permutations look up 7 bits each, the top bit chooses.
   const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
   const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-  for (; i + 64 <= count; i += 64) {
-    const __m512i v = _mm512_loadu_si512(tokens + i);
+  const auto look_up = [&](__m512i v) HWY_ATTR {
     const __m512i low = _mm512_permutex2var_epi8(t0, v, t1);
     const __m512i high = _mm512_permutex2var_epi8(t2, v, t3);
-    _mm512_storeu_si512(translated + i, _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(v), high));
+    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(v), high);
+  };
+  for (; i + 64 <= count; i += 64) _mm512_storeu_si512(translated + i, look_up(_mm512_loadu_si512(tokens + i)));
+  if (i < count) {
+    const __mmask64 valid = low_bits(count - i);
+    _mm512_mask_storeu_epi8(translated + i, valid, look_up(_mm512_maskz_loadu_epi8(valid, tokens + i)));
   }
-#endif
+#else
   for (; i < count; ++i) translated[i] = table[tokens[i]];
+#endif
 }
 
 }  // namespace HWY_NAMESPACE

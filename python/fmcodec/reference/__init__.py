@@ -2,11 +2,16 @@
 
 from fmcodec.reference.bits import BitReader, BitWriter
 from fmcodec.reference.blocks import BlockCoder
+from fmcodec.reference.choice import choose_tables, log2_fixed
 from fmcodec.reference.entropy import ClassCoder, Code, limited_lengths, read_tokens, token_minimum, write_tokens
 from fmcodec.reference.frame import Header, decode, encode, read_header
 from fmcodec.reference.quantize import levels_from_values, values_from_levels
 from fmcodec.reference.section import crc32c, read_spec_section, write_spec_section
-from fmcodec.reference.tables import choose_tables, log2_fixed, read_class_section, write_class_section
+from fmcodec.reference.tables import (
+    read_class_section,
+    standard_mask_tables,
+    write_class_section,
+)
 from fmcodec.reference.transform import (
     coefficients_from_levels,
     coefficients_from_symbols,
@@ -37,6 +42,7 @@ __all__ = [
     "read_header",
     "read_spec_section",
     "read_tokens",
+    "standard_mask_tables",
     "symbols_from_coefficients",
     "token_minimum",
     "values_from_levels",

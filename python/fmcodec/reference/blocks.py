@@ -1,14 +1,17 @@
-"""Blocks: the symbols of one tile (docs/format.md, sections 7.3, 9 and 10.8); arrays are kept bands by positions."""
+"""Blocks: the symbols of one tile (docs/format.md, sections 7.3, 9 and 10.8): kept bands by rows by columns."""
 
 from __future__ import annotations
 
+import math
 import struct
 
 import numpy as np
 
 from fmcodec.errors import CorruptStreamError
+from fmcodec.reference import lattice
 from fmcodec.reference.bits import BitReader, BitWriter, IntArray
 from fmcodec.reference.entropy import ClassCoder, token_minimum
+from fmcodec.reference.tables import streams
 from fmcodec.spec import CodecSpec, Tables
 
 KIND_CODED = 0
@@ -20,14 +23,12 @@ RAW_MINIMUM_LIMIT = 2**20
 class BlockCoder:
     """Writes and reads the blocks of one group with the tables of the group."""
 
-    def __init__(self, tables: Tables, spec: CodecSpec) -> None:
+    def __init__(self, tables: Tables, spec: CodecSpec, band_count: int) -> None:
         minimum = token_minimum(spec)
-        band_class = np.array(tables.band_class, dtype=np.int64)
-        self._band_count = len(band_class)
-        self._classes = [
-            (ClassCoder(table_class, minimum), np.flatnonzero(band_class == number))
-            for number, table_class in enumerate(tables.classes)
-        ]
+        self._tables = tables
+        self._class_map = np.array(tables.class_map, dtype=np.int64)
+        self._band_count = band_count
+        self._coders = [ClassCoder(table_class, minimum) for table_class in tables.classes]
         self._widest_raw = spec.bits if spec.transform == "identity" else spec.bits + 4
 
     def write(self, symbols: IntArray) -> bytes:
@@ -35,37 +36,50 @@ class BlockCoder:
         if not symbols.any():
             return b""
         raw = _write_raw(symbols)
-        if not all(coder.can_write(symbols[bands].reshape(-1)) for coder, bands in self._classes):
+        if not all(self._coders[number].can_write(stream) for number, stream in streams(self._tables, symbols)):
             return raw
         coded = self._write_coded(symbols)
         return raw if len(coded) > len(raw) else coded
 
-    def read(self, part: bytes, position_count: int, offset: int) -> IntArray:
+    def read(self, part: bytes, rows: int, columns: int, offset: int) -> IntArray:
         """Section 9: the symbols of a block that begins at byte ``offset`` of the frame."""
+        shape = self._band_count, rows, columns
         if not part:
-            return np.zeros((self._band_count, position_count), dtype=np.int64)
+            return np.zeros(shape, dtype=np.int64)
         if part[0] == KIND_CODED:
-            return self._read_coded(part, position_count, offset)
+            return self._read_coded(part, shape, offset)
         if part[0] == KIND_RAW:
-            return self._read_raw(part, position_count, offset)
+            return self._read_raw(part, shape, offset)
         raise CorruptStreamError(f"a block cannot be of kind {part[0]}", offset)
 
     def _write_coded(self, symbols: IntArray) -> bytes:
         writer = BitWriter()
-        for coder, bands in self._classes:
-            coder.write(writer, symbols[bands].reshape(-1))
+        for number, stream in streams(self._tables, symbols):
+            self._coders[number].write(writer, stream)
         return bytes([KIND_CODED]) + writer.to_bytes()
 
-    def _read_coded(self, part: bytes, position_count: int, offset: int) -> IntArray:
+    def _read_coded(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
         reader = BitReader(part[1:], offset + 1)
-        symbols = np.zeros((self._band_count, position_count), dtype=np.int64)
-        for coder, bands in self._classes:
-            stream = coder.read(reader, len(bands) * position_count)
-            symbols[bands] = stream.reshape(len(bands), position_count)
+        if self._tables.model == "bands":
+            symbols = np.zeros(shape, dtype=np.int64)
+            for number, coder in enumerate(self._coders):
+                members = self._class_map == number
+                symbols[members] = coder.read(reader, symbols[members].size).reshape(-1, *shape[1:])
+        else:
+            symbols = lattice.restore(shape, lambda contexts: self._read_phase(reader, contexts))
         reader.finish()
         return symbols
 
-    def _read_raw(self, part: bytes, position_count: int, offset: int) -> IntArray:
+    def _read_phase(self, reader: BitReader, contexts: IntArray) -> IntArray:
+        """Section 7.4: the symbols of a phase."""
+        classes = self._class_map[contexts]
+        symbols = np.zeros(len(contexts), dtype=np.int64)
+        for number, coder in enumerate(self._coders):
+            members = classes == number
+            symbols[members] = coder.read(reader, int(members.sum()))
+        return symbols
+
+    def _read_raw(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
         if len(part) < RAW_START.size:
             raise CorruptStreamError("a raw block is too short", offset)
         _, minimum, width = RAW_START.unpack(part[: RAW_START.size])
@@ -74,9 +88,9 @@ class BlockCoder:
         if width > self._widest_raw:
             raise CorruptStreamError(f"symbols of {width} bits in a raw block are too wide", offset + 5)
         reader = BitReader(part[RAW_START.size :], offset + RAW_START.size)
-        symbols: IntArray = minimum + reader.read_planes(self._band_count * position_count, width)
+        symbols: IntArray = minimum + reader.read_planes(math.prod(shape), width)
         reader.finish()
-        return symbols.reshape(self._band_count, position_count)
+        return symbols.reshape(shape)
 
 
 def _write_raw(symbols: IntArray) -> bytes:

@@ -202,33 +202,20 @@ def _huffman_lengths(weights: list[int]) -> list[int]:
 
 
 def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
-    """Section 10.6: optimal code lengths by token, at most ``longest``, for the tokens that occur."""
+    """Section 10.6: Huffman lengths by token, adjusted to at most ``longest``, for the tokens that occur."""
     lengths = np.zeros(len(histogram), dtype=np.int64)
     used = np.flatnonzero(histogram)
-    if len(used) == 1:
+    if len(used) < 2:
         lengths[used] = 1
         return lengths
     leaves = used[np.argsort(histogram[used], kind="stable")]
-    leaf_weights = histogram[leaves]
-    if len(used) > 1:
-        unlimited = _huffman_lengths([int(weight) for weight in leaf_weights])
-        if max(unlimited) <= longest:
-            lengths[leaves] = unlimited
-            return lengths
-
-    # Package-merge: a merged list of leaves and packages per length; only whether an item is a leaf matters afterwards.
-    is_leaf_lists = []
-    packages = np.zeros(0, dtype=np.int64)
-    for _ in range(longest):
-        weights = np.concatenate([leaf_weights, packages])
-        order = np.argsort(weights, kind="stable")
-        is_leaf_lists.append(order < len(leaves))
-        merged = weights[order]
-        packages = merged[0 : len(merged) - 1 : 2] + merged[1::2]
-
-    taken = 2 * len(leaves) - 2
-    for is_leaf in reversed(is_leaf_lists):
-        taken_leaves = int(is_leaf[:taken].sum())
-        lengths[leaves[:taken_leaves]] += 1
-        taken = 2 * (taken - taken_leaves)
+    depths = _huffman_lengths([int(weight) for weight in histogram[leaves]])
+    counts = np.bincount(np.minimum(depths, longest), minlength=longest + 1)
+    excess = int((counts << (longest - np.arange(longest + 1)))[1:].sum()) - 2**longest
+    for _ in range(excess):
+        length = int(np.flatnonzero(counts[1:longest])[-1]) + 1
+        counts[length] -= 1
+        counts[length + 1] += 2
+        counts[longest] -= 1
+    lengths[leaves] = np.repeat(np.arange(longest, -1, -1), counts[::-1])
     return lengths

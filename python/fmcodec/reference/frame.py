@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fmcodec.errors import ChecksumError, CorruptStreamError, TruncatedStreamError, UnsupportedVersionError
 from fmcodec.reference.bits import IntArray
 from fmcodec.reference.blocks import BlockCoder
+from fmcodec.reference.choice import choose_tables
 from fmcodec.reference.entropy import token_minimum
 from fmcodec.reference.quantize import DTYPE_CODES, dtype_name, levels_from_values, to_binary32, values_from_levels
 from fmcodec.reference.section import (
@@ -23,7 +24,7 @@ from fmcodec.reference.section import (
     write_external_part,
     write_spec_section,
 )
-from fmcodec.reference.tables import choose_tables, read_class_section, write_class_section
+from fmcodec.reference.tables import read_class_section, write_class_section
 from fmcodec.reference.transform import (
     coefficients_from_levels,
     coefficients_from_symbols,
@@ -36,14 +37,16 @@ from fmcodec.spec import CodecSpec, Tables
 Layout = Literal["nchw", "nhwc"]
 
 MAGIC = b"\x66\x6d\x63\xa5"
-VERSION = 1
+VERSION = 2
 FLAG_NHWC = 1
 FLAG_EXTERNAL = 2
 HEADER = struct.Struct("<4sHBBBBH4IIIIIQ")
 HEADER_START_SIZE = 6
 INDEX_ENTRY = struct.Struct("<II")
 CHECK_SIZE = 4
-BLOCKS_PER_GROUP = 16
+GROUP_VALUES = 2**20
+MOST_BLOCKS_PER_GROUP = 64
+BLOCK_VALUES = 2**18
 
 
 class Header(NamedTuple):
@@ -136,7 +139,7 @@ def tile_shape(spec: CodecSpec, channels: int, rows: int, columns: int) -> tuple
     channels, rows, columns = max(channels, 1), max(rows, 1), max(columns, 1)
     if spec.block_shape is not None:
         return min(spec.block_shape[0], rows), min(spec.block_shape[1], columns)
-    positions = max(64, 65536 // channels)
+    positions = max(64, BLOCK_VALUES // channels)
     if columns <= positions:
         return min(rows, positions // columns), columns
     return 1, positions
@@ -157,18 +160,21 @@ def encode(
     images, channels, rows, columns = values.shape
     check_fit(spec, name, channels)
 
+    tile_height, tile_width = tile_shape(spec, channels, rows, columns)
     header = Header(
         flags=FLAG_NHWC * (layout == "nhwc") + FLAG_EXTERNAL * (not embed_spec),
         dtype=DTYPE_CODES[name],
         rank=x.ndim,
         reserved=0,
-        blocks_per_group=BLOCKS_PER_GROUP,
+        blocks_per_group=min(
+            max(GROUP_VALUES // (tile_height * tile_width * max(channels, 1)), 1), MOST_BLOCKS_PER_GROUP
+        ),
         images=images,
         channels=channels,
         rows=rows,
         columns=columns,
-        tile_height=tile_shape(spec, channels, rows, columns)[0],
-        tile_width=tile_shape(spec, channels, rows, columns)[1],
+        tile_height=tile_height,
+        tile_width=tile_width,
         spec_size=0,
         index_count=0,
         payload_size=0,
@@ -191,7 +197,7 @@ def _payload_parts(values: NDArray[np.float32], header: Header, spec: CodecSpec)
     coefficients = coefficients_from_levels(by_channel, spec)
     symbols = symbols_from_coefficients(coefficients, spec, header.channels)
     symbols = symbols.reshape(-1, header.images, header.rows, header.columns)
-    blocks = [symbols[:, image, rows, columns].reshape(len(symbols), -1) for image, rows, columns in tiles(header)]
+    blocks = [symbols[:, image, rows, columns] for image, rows, columns in tiles(header)]
 
     parts = []
     for first in range(0, len(blocks), header.blocks_per_group):
@@ -200,7 +206,7 @@ def _payload_parts(values: NDArray[np.float32], header: Header, spec: CodecSpec)
         if tables is None:
             tables = choose_tables(group, spec)
             parts.append(write_class_section(tables, token_minimum(spec)))
-        coder = BlockCoder(tables, spec)
+        coder = BlockCoder(tables, spec, len(symbols))
         parts += [coder.write(block) for block in group]
     return parts
 
@@ -288,11 +294,11 @@ def _read_symbols(parts: _PartReader, header: Header, spec: CodecSpec) -> IntArr
     coder: BlockCoder | None = None
     for number, (image, rows, columns) in enumerate(tiles(header)):
         if number % header.blocks_per_group == 0:
-            coder = BlockCoder(spec.tables or _read_tables(parts, band_count, spec), spec)
+            coder = BlockCoder(spec.tables or _read_tables(parts, band_count, spec), spec, band_count)
         assert coder is not None
         target = symbols[:, image, rows, columns]
         part, offset = parts.read()
-        target[...] = coder.read(part, target[0].size, offset).reshape(target.shape)
+        target[...] = coder.read(part, target.shape[1], target.shape[2], offset)
     return symbols
 
 

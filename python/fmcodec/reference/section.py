@@ -80,8 +80,9 @@ def check_fit(spec: CodecSpec, dtype: str, channel_count: int) -> None:
     if spec.permutation and len(spec.permutation) != channel_count:
         raise ValueError(f"permutation must have {channel_count} channels, not {len(spec.permutation)}")
     band_count = kept_band_total(spec, channel_count)
-    if spec.tables is not None and len(spec.tables.band_class) != band_count:
-        raise ValueError(f"tables must have {band_count} bands, not {len(spec.tables.band_class)}")
+    tables = spec.tables
+    if tables is not None and tables.model == "bands" and len(tables.class_map) != band_count:
+        raise ValueError(f"tables must have {band_count} bands, not {len(tables.class_map)}")
 
 
 def resolve_external(part: bytes, spec: CodecSpec | None, channel_count: int, dtype: str, offset: int) -> CodecSpec:

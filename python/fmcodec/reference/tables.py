@@ -1,10 +1,10 @@
-"""Class sections, and how the encoder chooses classes and tables (docs/format.md, sections 8 and 10.2 to 10.7)."""
+"""Class sections, and the streams of a block (docs/format.md, sections 7.3 and 8)."""
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -15,33 +15,23 @@ from fmcodec.reference.entropy import (
     TOKEN_COUNT,
     Code,
     limited_lengths,
-    mask_bytes,
-    smallest_shift,
-    token_minimum,
-    tokens_from_symbols,
 )
-from fmcodec.spec import CodecSpec, TableClass, Tables
+from fmcodec.reference.lattice import ordered_phases
+from fmcodec.spec import CLASS_MODELS, TableClass, Tables
 
+ASCENDING = range(256)
+CONTEXT_COUNT = 97
+MASK_TABLES = 32
+MASK_CODE_LENGTH = 12
 MODES: tuple[Literal["zero", "plain", "masked"], ...] = ("zero", "plain", "masked")
 FIRST_LENGTH = 4
 LONGEST_LENGTH = 15
 LONGEST_RUN = 16
-LARGEST_BUCKET = 31
-SAMPLE_PERIOD = 256
-SAMPLE_RUN = 64
-COUNTED_WEIGHT = 64
-
-_FRACTIONS = [math.floor(65536 * math.log2(1 + j / 4096) + 0.5) for j in range(4096)]
 
 
-def class_width(class_count: int) -> int:
-    """``ceil(log2(class count))``."""
-    return (class_count - 1).bit_length()
-
-
-def scan_order(minimum: int, *, is_mask: bool = False) -> list[int]:
-    """Section 8: the tokens in the order of the entries of a table."""
-    if is_mask or minimum == 0:
+def scan_order(minimum: int) -> list[int]:
+    """Section 8: the tokens in the order of the entries of a value table. Others are in ascending order."""
+    if minimum == 0:
         return list(range(TOKEN_COUNT))
     return [(i // 2 if i % 2 == 0 else -(i + 1) // 2) % TOKEN_COUNT for i in range(TOKEN_COUNT)]
 
@@ -49,16 +39,59 @@ def scan_order(minimum: int, *, is_mask: bool = False) -> list[int]:
 def write_class_section(tables: Tables, minimum: int) -> bytes:
     """Section 8: the bytes of a class section."""
     writer = BitWriter()
+    writer.write_fields(CLASS_MODELS.index(tables.model), 1)
     writer.write_fields(len(tables.classes) - 1, 5)
-    writer.write_fields(tables.band_class, class_width(len(tables.classes)))
+    if len(tables.classes) > 1 and tables.class_map:
+        if tables.model == "neighbours":
+            writer.write(np.diff(tables.class_map))
+        else:
+            _write_band_map(writer, tables.class_map)
     for table_class in tables.classes:
         writer.write_fields(MODES.index(table_class.mode), 2)
         writer.write_fields(table_class.shift, 4)
         if table_class.mode == "masked":
-            write_table(writer, table_class.mask_lengths, scan_order(minimum, is_mask=True))
+            write_mask_table(writer, table_class.mask_lengths)
         if table_class.mode != "zero":
             write_table(writer, table_class.value_lengths, scan_order(minimum))
     return writer.to_bytes()
+
+
+def _write_band_map(writer: BitWriter, class_map: Sequence[int]) -> None:
+    """Section 8: a code table over the classes, then the code of each band."""
+    lengths = limited_lengths(np.bincount(class_map, minlength=TOKEN_COUNT), LONGEST_LENGTH)
+    write_table(writer, lengths.tolist(), ASCENDING)
+    code = Code(lengths.tolist())
+    for rank in code.rank_of[np.array(class_map)].tolist():
+        depth = int(code.depths[rank])
+        writer.write([int(code.codes[rank]) >> bit & 1 for bit in reversed(range(depth))])
+
+
+def write_mask_table(writer: BitWriter, lengths: Sequence[int]) -> None:
+    """Section 8.1: the number of a standard table, or the table."""
+    tables = standard_mask_tables()
+    number = tables.index(tuple(lengths)) if tuple(lengths) in tables else None
+    writer.write([number is None])
+    if number is None:
+        write_table(writer, lengths, ASCENDING)
+    else:
+        writer.write_fields(number, 5)
+
+
+def ones_of_64(number: int) -> int:
+    """Section 8.1: how many of 64 flags a standard mask table supposes to be 1."""
+    return number + 1 if number < 4 else 2 * number - 2
+
+
+@functools.cache
+def standard_mask_tables() -> tuple[tuple[int, ...], ...]:
+    """Section 8.1: the code lengths of the 32 standard mask tables."""
+    ones = np.array([mask.bit_count() for mask in range(TOKEN_COUNT)])
+    tables = []
+    for number in range(MASK_TABLES):
+        share = ones_of_64(number)
+        weights = np.array([share**one * (64 - share) ** (8 - one) for one in ones.tolist()])
+        tables.append(tuple(limited_lengths(weights, MASK_CODE_LENGTH).tolist()))
+    return tuple(tables)
 
 
 def write_table(writer: BitWriter, lengths: Sequence[int], order: Sequence[int]) -> None:
@@ -96,13 +129,42 @@ def _write_length(writer: BitWriter, length: int, previous: int) -> None:
 def read_class_section(data: bytes, band_count: int, minimum: int, offset: int = 0) -> Tables:
     """Section 8: the tables of a class section that begins at byte ``offset`` of the frame."""
     reader = BitReader(data, offset)
+    model = CLASS_MODELS[reader.read_field(1)]
     class_count = 1 + reader.read_field(5)
-    band_class = reader.read_fields(band_count, class_width(class_count))
-    if (band_class >= class_count).any():
-        raise CorruptStreamError(f"a band is in a class that is not one of {class_count}", offset)
+    class_map = [0] * (CONTEXT_COUNT if model == "neighbours" else band_count)
+    if class_count > 1 and class_map:
+        if model == "neighbours":
+            class_map = [0, *np.cumsum(reader.read(CONTEXT_COUNT - 1)).tolist()]
+        else:
+            class_map = _read_band_map(reader, band_count)
+        is_missing = model == "neighbours" and class_map[-1] + 1 != class_count
+        if max(class_map) >= class_count or is_missing:
+            raise CorruptStreamError(f"the class map does not fit {class_count} classes", offset)
     classes = tuple(_read_class(reader, minimum) for _ in range(class_count))
     reader.finish()
-    return Tables(band_class=tuple(band_class.tolist()), classes=classes)
+    try:
+        return Tables(model=model, class_map=tuple(class_map), classes=classes)
+    except ValueError as error:
+        raise CorruptStreamError(str(error), offset) from error
+
+
+def _read_band_map(reader: BitReader, band_count: int) -> list[int]:
+    table = read_table(reader, ASCENDING)
+    lengths = [length for length in table if length]
+    if lengths != [1] and sum(2.0**-length for length in lengths) != 1.0:
+        raise CorruptStreamError("the code of the class map is not complete", reader.offset)
+    code = Code(table)
+    token_of_code = {
+        (int(depth), int(bits)): int(token)
+        for token, depth, bits in zip(code.tokens, code.depths, code.codes, strict=True)
+    }
+    class_map = []
+    for _ in range(band_count):
+        key = 0, 0
+        while key not in token_of_code:
+            key = key[0] + 1, 2 * key[1] + reader.read_field(1)
+        class_map.append(token_of_code[key])
+    return class_map
 
 
 def _read_class(reader: BitReader, minimum: int) -> TableClass:
@@ -113,13 +175,20 @@ def _read_class(reader: BitReader, minimum: int) -> TableClass:
     mask_lengths: tuple[int, ...] = ()
     value_lengths: tuple[int, ...] = ()
     if MODES[mode] == "masked":
-        mask_lengths = read_table(reader, scan_order(minimum, is_mask=True))
+        mask_lengths = _read_mask_table(reader)
     if MODES[mode] != "zero":
         value_lengths = read_table(reader, scan_order(minimum))
     try:
         return TableClass(mode=MODES[mode], shift=shift, value_lengths=value_lengths, mask_lengths=mask_lengths)
     except ValueError as error:
         raise CorruptStreamError(str(error), offset) from error
+
+
+def _read_mask_table(reader: BitReader) -> tuple[int, ...]:
+    """Section 8.1: the code lengths of a mask table."""
+    if reader.read_field(1):
+        return read_table(reader, ASCENDING)
+    return standard_mask_tables()[reader.read_field(5)]
 
 
 def read_table(reader: BitReader, order: Sequence[int]) -> tuple[int, ...]:
@@ -158,165 +227,14 @@ def _read_length(reader: BitReader, previous: int) -> int:
     return -(reader.read_field(4) + 1)
 
 
-def log2_fixed(n: int) -> int:
-    """Section 10: ``L(n)``, log2 in units of 2^-16."""
-    exponent = n.bit_length() - 1
-    return 65536 * exponent + _FRACTIONS[((n << 12) >> exponent) - 4096]
-
-
-def bucket_of_band(count: int, magnitude_sum: int) -> int:
-    """Section 10.2: half-octaves of the mean magnitude."""
-    if magnitude_sum == 0:
-        return 0
-    half_octaves = (log2_fixed(magnitude_sum) - log2_fixed(count) + 524288) // 32768
-    return min(max(1 + half_octaves, 1), LARGEST_BUCKET)
-
-
-class Run(NamedTuple):
-    """Consecutive buckets, or the class made of them: a shift, and a histogram of the tokens that are counted."""
-
-    buckets: tuple[int, ...]
-    shift: int
-    symbol_count: int
-    smallest: int
-    largest: int
-    histogram: IntArray
-
-    @property
-    def counted(self) -> int:
-        """Section 10.4: ``m``, the symbols in the histogram; there are ``symbol_count`` in all."""
-        return int(self.histogram.sum())
-
-    @property
-    def cost(self) -> int:
-        """Section 10.4: estimated bits of the tokens and the table, in units of 2^-16 bits."""
-        counts = [int(count) for count in self.histogram[self.histogram > 0]]
-        log2_counted = log2_fixed(self.counted)
-        token_bits = sum(count * (log2_counted - log2_fixed(count)) for count in counts)
-        table_bits = 8 if len(counts) < 2 else 24 + 2 * len(counts)
-        if len(counts) > 1 and self.counted <= 8 * int(self.histogram[0]):
-            table_bits += 512
-        return self.symbol_count * token_bits // self.counted + table_bits * 65536
-
-    def smoothed(self) -> Run:
-        """Section 10.5: a histogram in which every symbol of the class has a count, if not all were counted."""
-        if self.counted == self.symbol_count:
-            return self
-        histogram = COUNTED_WEIGHT * self.histogram
-        histogram[np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1) % TOKEN_COUNT] += 1
-        return self._replace(histogram=histogram)
-
-
-def bucket_runs(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int) -> list[Run]:
-    """Section 10.3: the non-empty buckets with their shifts and histograms; blocks are kept bands by positions."""
-    symbols = np.concatenate(blocks, axis=1)
-    positions = np.concatenate([np.arange(block.shape[1]) for block in blocks])
-    counted = symbols[:, positions % SAMPLE_PERIOD < SAMPLE_RUN]
-    runs = []
-    for bucket in np.unique(bucket_of).tolist():
-        members = symbols[bucket_of == bucket]
-        shift = smallest_shift(members, minimum)
-        tokens = tokens_from_symbols(counted[bucket_of == bucket], shift)
-        histogram = np.bincount(tokens.reshape(-1), minlength=TOKEN_COUNT)
-        runs.append(Run((bucket,), shift, members.size, int(members.min()), int(members.max()), histogram))
-    return runs
-
-
-def choose_classes(buckets: Sequence[Run], band_count: int) -> list[Run]:
-    """Section 10.4: the cheapest division of the buckets into runs of equal shift.
-
-    ``best[j]`` is, for the number of classes reached, the cost of the first ``j`` buckets and their last class's start.
-    """
-    bucket_count = len(buckets)
-    joined = {
-        (i, j): _join(buckets[i:j])
-        for j in range(1, bucket_count + 1)
-        for i in range(j)
-        if len({bucket.shift for bucket in buckets[i:j]}) == 1
-    }
-    costs = {ends: run.cost for ends, run in joined.items()}
-    best: dict[int, tuple[int, int]] = {0: (0, 0)}
-    cheapest: tuple[int, list[Run]] | None = None
-    starts: list[dict[int, int]] = []
-    for class_count in range(1, bucket_count + 1):
-        best = {
-            j: min((best[i][0] + costs[i, j], i) for i in range(j) if i in best and (i, j) in costs)
-            for j in range(1, bucket_count + 1)
-            if any(i in best and (i, j) in costs for i in range(j))
-        }
-        starts.append({j: start for j, (_, start) in best.items()})
-        if bucket_count not in best:
-            continue
-        total = best[bucket_count][0] + band_count * class_width(class_count) * 65536
-        if cheapest is None or total < cheapest[0]:
-            cheapest = total, [joined[ends] for ends in _trace(starts, bucket_count)]
-    assert cheapest is not None
-    return cheapest[1]
-
-
-def _join(buckets: Sequence[Run]) -> Run:
-    return Run(
-        buckets=tuple(bucket.buckets[0] for bucket in buckets),
-        shift=buckets[0].shift,
-        symbol_count=sum(bucket.symbol_count for bucket in buckets),
-        smallest=min(bucket.smallest for bucket in buckets),
-        largest=max(bucket.largest for bucket in buckets),
-        histogram=np.sum([bucket.histogram for bucket in buckets], axis=0),
-    )
-
-
-def _trace(starts: Sequence[dict[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """The classes behind the best cost, first to last."""
-    if starts:
-        start = starts[-1][end]
-        yield from _trace(starts[:-1], start)
-        yield start, end
-
-
-def fitted_table(histogram: IntArray, order: Sequence[int], longest: int) -> tuple[tuple[int, ...], int, int]:
-    """Section 10.6: the code lengths of a histogram, the bits of all its tokens, and those of the table."""
-    lengths = tuple(np.trim_zeros(limited_lengths(histogram, longest), "b").tolist())
-    writer = BitWriter()
-    write_table(writer, lengths, order)
-    return lengths, Code(lengths).bit_count(histogram), len(writer)
-
-
-def choose_mode(run: Run, streams: Sequence[IntArray], minimum: int, longest: int) -> TableClass:
-    """Section 10.6: mode and tables of a smoothed class; ``streams`` are its symbols in each block of the group."""
-    zeros, total = int(run.histogram[0]), int(run.histogram.sum())
-    if zeros == total and run.shift == 0:
-        return TableClass(mode="zero")
-    order = scan_order(minimum)
-    value_lengths, token_bits, table_bits = fitted_table(run.histogram, order, longest)
-    plain_bits = run.symbol_count * token_bits // total + table_bits
-    plain = TableClass(mode="plain", shift=run.shift, value_lengths=value_lengths)
-    if run.shift or zeros == total or 64 * zeros < total or zeros == 0:
-        return plain
-
-    nonzero_histogram = run.histogram.copy()
-    nonzero_histogram[0] = 0
-    value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, longest)
-    value_bits = run.symbol_count * token_bits // total + table_bits
-    mask_histogram = np.bincount(np.concatenate([mask_bytes(stream) for stream in streams]), minlength=TOKEN_COUNT)
-    mask_lengths, *mask_bits = fitted_table(mask_histogram, scan_order(minimum, is_mask=True), longest)
-    if sum(mask_bits) + value_bits >= plain_bits:
-        return plain
-    return TableClass(mode="masked", value_lengths=value_lengths, mask_lengths=mask_lengths)
-
-
-def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
-    """Sections 10.2 to 10.6: the tables of a group; blocks are kept bands by positions."""
-    minimum = token_minimum(spec)
-    band_count = len(blocks[0])
-    position_count = sum(block.shape[1] for block in blocks)
-    magnitudes = np.sum([np.abs(block).sum(axis=1) for block in blocks], axis=0).tolist()
-    bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes])
-
-    band_class = np.zeros(band_count, dtype=np.int64)
-    classes = []
-    for number, run in enumerate(choose_classes(bucket_runs(blocks, bucket_of, minimum), band_count)):
-        is_member = np.isin(bucket_of, run.buckets)
-        band_class[is_member] = number
-        streams = [block[is_member].reshape(-1) for block in blocks]
-        classes.append(choose_mode(run.smoothed(), streams, minimum, spec.max_code_length))
-    return Tables(band_class=tuple(band_class.tolist()), classes=tuple(classes))
+def streams(tables: Tables, symbols: IntArray) -> Iterator[tuple[int, IntArray]]:
+    """Section 7.3: the symbols of each stream of a block and the number of its class, in the order of the format."""
+    class_map = np.array(tables.class_map, dtype=np.int64)
+    if tables.model == "bands":
+        for number in range(len(tables.classes)):
+            yield number, symbols[class_map == number].reshape(-1)
+        return
+    for phase_symbols, contexts in ordered_phases(symbols):
+        classes = class_map[contexts]
+        for number in range(len(tables.classes)):
+            yield number, phase_symbols[classes == number]

@@ -1,0 +1,297 @@
+"""How the encoder chooses classes, modes and tables (docs/format.md, sections 10.2 to 10.6 and 10.9)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fmcodec.reference.bits import BitWriter, IntArray
+from fmcodec.reference.entropy import (
+    TOKEN_COUNT,
+    Code,
+    fits,
+    limited_lengths,
+    mask_bytes,
+    smallest_shift,
+    token_minimum,
+    tokens_from_symbols,
+)
+from fmcodec.reference.lattice import ordered_phases
+from fmcodec.reference.tables import (
+    CONTEXT_COUNT,
+    MASK_TABLES,
+    ones_of_64,
+    scan_order,
+    standard_mask_tables,
+    streams,
+    write_mask_table,
+    write_table,
+)
+from fmcodec.spec import ClassModel, CodecSpec, TableClass, Tables
+
+MOST_CLASSES = 32
+EXACT_EFFORT = 3
+FEW_CLASSES = 4
+OWN_MASK_SYMBOLS = 65536
+LARGEST_BUCKET = 31
+SAMPLE_PERIOD = 256
+SAMPLE_RUN = 64
+COUNTED_WEIGHT = 64
+
+_FRACTIONS = [math.floor(65536 * math.log2(1 + j / 4096) + 0.5) for j in range(4096)]
+
+
+def class_width(class_count: int) -> int:
+    """Section 10.4: ``ceil(log2(class count))``."""
+    return (class_count - 1).bit_length()
+
+
+def log2_fixed(n: int) -> int:
+    """Section 10: ``L(n)``, log2 in units of 2^-16."""
+    exponent = n.bit_length() - 1
+    return 65536 * exponent + _FRACTIONS[((n << 12) >> exponent) - 4096]
+
+
+def bucket_of_band(count: int, magnitude_sum: int) -> int:
+    """Section 10.2: half-octaves of the mean magnitude."""
+    if magnitude_sum == 0:
+        return 0
+    half_octaves = (log2_fixed(magnitude_sum) - log2_fixed(count) + 524288) // 32768
+    return min(max(1 + half_octaves, 1), LARGEST_BUCKET)
+
+
+class CostedTables(NamedTuple):
+    """Tables, and the bits of their class section and of all blocks."""
+
+    tables: Tables
+    bits: int
+
+
+class Item(NamedTuple):
+    """A bucket of bands, a context, or a class made of them; not all its symbols need be in the histogram."""
+
+    shift: int
+    symbol_count: int
+    smallest: int
+    largest: int
+    histogram: IntArray
+
+    @property
+    def counted(self) -> int:
+        """Section 10.4: ``m``, the symbols in the histogram; there are ``symbol_count`` in all."""
+        return int(self.histogram.sum())
+
+    @property
+    def cost(self) -> int:
+        """Section 10.4: estimated bits of the tokens and the table, in units of 2^-16 bits."""
+        counts = [int(count) for count in self.histogram[self.histogram > 0]]
+        token_bits = self.counted * log2_fixed(self.counted) - sum(count * log2_fixed(count) for count in counts)
+        table_bits = 8 if len(counts) < 2 else 24 + 4 * len(counts)
+        return self.symbol_count * token_bits // self.counted + table_bits * 65536
+
+    def joined(self, other: Item) -> Item:
+        """The class of both."""
+        return Item(
+            shift=self.shift,
+            symbol_count=self.symbol_count + other.symbol_count,
+            smallest=min(self.smallest, other.smallest),
+            largest=max(self.largest, other.largest),
+            histogram=self.histogram + other.histogram,
+        )
+
+    def smoothed(self) -> Item:
+        """Section 10.5: a histogram in which every symbol of the class has a count, if not all were counted."""
+        if self.counted == self.symbol_count:
+            return self
+        histogram = COUNTED_WEIGHT * self.histogram
+        histogram[np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1) % TOKEN_COUNT] += 1
+        return self._replace(histogram=histogram)
+
+
+def bucket_items(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int, sample_run: int) -> dict[int, Item]:
+    """Section 10.3: the non-empty buckets with their shifts and histograms; blocks are kept bands by positions."""
+    symbols = np.concatenate(blocks, axis=1)
+    positions = np.concatenate([np.arange(block.shape[1]) for block in blocks])
+    counted = symbols[:, positions % SAMPLE_PERIOD < sample_run]
+    items = {}
+    for bucket in np.unique(bucket_of).tolist():
+        members = symbols[bucket_of == bucket]
+        shift = smallest_shift(members, minimum)
+        tokens = tokens_from_symbols(counted[bucket_of == bucket], shift)
+        histogram = np.bincount(tokens.reshape(-1), minlength=TOKEN_COUNT)
+        items[bucket] = Item(shift, members.size, int(members.min()), int(members.max()), histogram)
+    return items
+
+
+def context_items(blocks: Sequence[IntArray]) -> dict[int, Item]:
+    """Section 10.9: the contexts that occur with their histograms; blocks are kept bands by rows by columns."""
+    symbols, contexts = (
+        np.concatenate(parts)
+        for parts in zip(*(phase for block in blocks for phase in ordered_phases(block)), strict=True)
+    )
+    items = {}
+    for context in np.unique(contexts).tolist():
+        members = symbols[contexts == context]
+        histogram = np.bincount(tokens_from_symbols(members, 0), minlength=TOKEN_COUNT)
+        items[context] = Item(0, members.size, int(members.min()), int(members.max()), histogram)
+    return items
+
+
+def choose_classes(
+    items: dict[int, Item], map_entries: int, most_classes: int = MOST_CLASSES
+) -> list[tuple[int, Item]]:
+    """Section 10.4: joins neighbouring items; the first item of each class, and the class."""
+    classes = sorted(items.items())
+    best: tuple[int, list[tuple[int, Item]]] | None = None
+    while True:
+        total = sum(item.cost for _, item in classes) + map_entries * class_width(len(classes)) * 65536
+        if best is None or len(classes) >= most_classes or total < best[0]:
+            best = total, classes
+        increases = [
+            (left.joined(right).cost - left.cost - right.cost, place)
+            for place, ((_, left), (_, right)) in enumerate(itertools.pairwise(classes))
+            if left.shift == right.shift
+        ]
+        if not increases:
+            assert best is not None
+            return best[1]
+        place = min(increases)[1]
+        joined = classes[place][0], classes[place][1].joined(classes[place + 1][1])
+        classes = [*classes[:place], joined, *classes[place + 2 :]]
+
+
+def fitted_table(histogram: IntArray, order: Sequence[int], longest: int) -> tuple[tuple[int, ...], int, int]:
+    """Section 10.6: the code lengths of a histogram, the bits of all its tokens, and those of the table."""
+    lengths = tuple(np.trim_zeros(limited_lengths(histogram, longest), "b").tolist())
+    writer = BitWriter()
+    write_table(writer, lengths, order)
+    return lengths, Code(lengths).bit_count(histogram), len(writer)
+
+
+def nearest_mask_table(ones: int, total: int) -> int:
+    """Section 10.6: the standard mask table whose share of ones is nearest."""
+    number = 0
+    while number + 1 < MASK_TABLES and 128 * ones > (ones_of_64(number) + ones_of_64(number + 1)) * total:
+        number += 1
+    return number
+
+
+def expected_mask_bits(number: int, symbol_count: int) -> int:
+    """Section 10.6: bits of the masks of a class and of their table if symbols are as the standard table supposes."""
+    share = ones_of_64(number)
+    bits: int = sum(
+        share ** mask.bit_count() * (64 - share) ** (8 - mask.bit_count()) * length
+        for mask, length in enumerate(standard_mask_tables()[number])
+    )
+    return (bits * -(-symbol_count // 8) >> 48) + 6
+
+
+def choose_mode(item: Item, mask_histogram: IntArray | None, minimum: int, longest: int) -> tuple[TableClass, int]:
+    """Section 10.6: mode and tables of a smoothed class, and its bits; without a histogram only standard masks."""
+    zeros, total = int(item.histogram[0]), int(item.histogram.sum())
+    if zeros == total and item.shift == 0:
+        return TableClass(mode="zero"), 0
+    order = scan_order(minimum)
+    value_lengths, token_bits, table_bits = fitted_table(item.histogram, order, longest)
+    plain_bits = item.symbol_count * token_bits // total + table_bits + item.shift * item.symbol_count
+    plain = TableClass(mode="plain", shift=item.shift, value_lengths=value_lengths)
+    if not may_be_masked(item):
+        return plain, plain_bits
+
+    nonzero_histogram = item.histogram.copy()
+    nonzero_histogram[0] = 0
+    value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, longest)
+    masked_bits = item.symbol_count * token_bits // total + table_bits
+    number = nearest_mask_table(total - zeros, total)
+    mask_lengths = standard_mask_tables()[number]
+    if mask_histogram is None:
+        masked_bits += expected_mask_bits(number, item.symbol_count)
+    else:
+        standard_bits = mask_bits(mask_histogram, mask_lengths)
+        own_lengths = tuple(np.trim_zeros(limited_lengths(mask_histogram, longest), "b").tolist())
+        own_bits = mask_bits(mask_histogram, own_lengths)
+        if own_bits < standard_bits:
+            mask_lengths = own_lengths
+        masked_bits += min(own_bits, standard_bits)
+    if masked_bits >= plain_bits:
+        return plain, plain_bits
+    return TableClass(mode="masked", value_lengths=value_lengths, mask_lengths=mask_lengths), masked_bits
+
+
+def may_be_masked(item: Item) -> bool:
+    """Section 10.6: whether both zeros and others occur, zeros in one of 64 symbols, and tokens are symbols."""
+    zeros, total = int(item.histogram[0]), int(item.histogram.sum())
+    return item.shift == 0 and 0 < zeros < total and 64 * zeros >= total
+
+
+def mask_bits(histogram: IntArray, lengths: Sequence[int]) -> int:
+    """Bits of all masks and of their table."""
+    writer = BitWriter()
+    write_mask_table(writer, lengths)
+    return Code(lengths).bit_count(histogram) + len(writer)
+
+
+def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntArray], spec: CodecSpec) -> CostedTables:
+    """Sections 10.5 and 10.6: the modes of the classes of a map; blocks are kept bands by rows by columns."""
+    minimum = token_minimum(spec)
+    smoothed = [item.smoothed() for item in classes]
+    is_counted = [
+        may_be_masked(item) and (spec.effort >= EXACT_EFFORT or item.symbol_count >= OWN_MASK_SYMBOLS)
+        for item in smoothed
+    ]
+    histograms = np.zeros((len(classes), TOKEN_COUNT), dtype=np.int64)
+    if any(is_counted):
+        for block in blocks:
+            for number, stream in streams(tables, block):
+                histograms[number] += np.bincount(mask_bytes(stream), minlength=TOKEN_COUNT)
+    chosen = [
+        choose_mode(item, histograms[number] if is_counted[number] else None, minimum, spec.max_code_length)
+        for number, item in enumerate(smoothed)
+    ]
+    map_bits = len(tables.class_map) * class_width(len(classes))
+    table_classes = tuple(table_class for table_class, _ in chosen)
+    return CostedTables(
+        Tables(model=tables.model, class_map=tables.class_map, classes=table_classes),
+        map_bits + sum(bits for _, bits in chosen),
+    )
+
+
+def _numbered_classes(chosen: Sequence[tuple[int, Item]], item_count: int) -> IntArray:
+    """The class of every item: that of the next lower one if it does not occur."""
+    numbers = np.searchsorted([first for first, _ in chosen], np.arange(item_count), side="right") - 1
+    return np.maximum(numbers, 0)
+
+
+def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
+    """Sections 10.2 to 10.6 and 10.9: the tables of a group; blocks are kept bands by rows by columns."""
+    if spec.effort < EXACT_EFFORT:
+        return _choose_band_tables(blocks, spec, FEW_CLASSES if spec.effort == 1 else MOST_CLASSES).tables
+    candidates = [_choose_band_tables(blocks, spec, most_classes) for most_classes in (MOST_CLASSES, FEW_CLASSES)]
+    if all(fits(block, 0, token_minimum(spec)) for block in blocks):
+        chosen = choose_classes(context_items(blocks), CONTEXT_COUNT)
+        class_map = _numbered_classes(chosen, CONTEXT_COUNT)
+        unfinished = _unfinished("neighbours", class_map, chosen)
+        candidates.append(_choose_modes(unfinished, [item for _, item in chosen], blocks, spec))
+    return min(candidates, key=lambda candidate: candidate.bits).tables
+
+
+def _choose_band_tables(blocks: Sequence[IntArray], spec: CodecSpec, most_classes: int) -> CostedTables:
+    by_position = [block.reshape(len(block), -1) for block in blocks]
+    band_count = len(blocks[0])
+    position_count = sum(block.shape[1] for block in by_position)
+    magnitudes = np.sum([np.abs(block).sum(axis=1) for block in by_position], axis=0).tolist()
+    bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes])
+    sample_run = SAMPLE_PERIOD if spec.effort >= EXACT_EFFORT else SAMPLE_RUN
+    items = bucket_items(by_position, bucket_of, token_minimum(spec), sample_run)
+    chosen = choose_classes(items, band_count, most_classes)
+    class_map = _numbered_classes(chosen, LARGEST_BUCKET + 1)[bucket_of]
+    return _choose_modes(_unfinished("bands", class_map, chosen), [item for _, item in chosen], blocks, spec)
+
+
+def _unfinished(model: ClassModel, class_map: IntArray, chosen: Sequence[tuple[int, Item]]) -> Tables:
+    """The map of the chosen classes, their modes still open."""
+    return Tables(model=model, class_map=tuple(class_map.tolist()), classes=(TableClass(mode="zero"),) * len(chosen))
