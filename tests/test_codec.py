@@ -345,6 +345,7 @@ def test_out_may_be_a_torch_tensor(dtype: str) -> None:
 
 @given(cases())
 def test_encode_bound_holds(case: Case) -> None:
+    assert fmcodec.cost(case.x, case.spec, layout=case.layout, embed_spec=case.embed_spec) == len(case.encode())
     frame = case.encode()
     bound = fmcodec.encode_bound(case.x.shape, case.x.dtype, case.spec, layout=case.layout)
     assert len(frame) <= bound

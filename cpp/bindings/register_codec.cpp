@@ -17,27 +17,34 @@ namespace {
 
 Layout layout_of(bool is_nhwc) { return is_nhwc ? Layout::kNhwc : Layout::kNchw; }
 
-EncodedFrame encode_array(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
-                          bool embeds_spec) {
+// encode() or encoded_size() of an array.
+template <class Result>
+Result with_array(Result (*function)(const TensorView&, const Spec&, const EncodeOptions&), const py::array& array,
+                  int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec) {
   const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), layout_of(is_nhwc));
   const EncodeOptions options{layout_of(is_nhwc), static_cast<int>(array.ndim()), embeds_spec, threads};
   const py::gil_scoped_release release;
-  return encode(view, spec, options);
+  return function(view, spec, options);
 }
 
 py::bytes encode_to_bytes(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
                           bool embeds_spec) {
-  const EncodedFrame frame = encode_array(array, dtype, spec, is_nhwc, threads, embeds_spec);
+  const EncodedFrame frame = with_array(encode, array, dtype, spec, is_nhwc, threads, embeds_spec);
   PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(frame.size_bytes()));
   if (bytes == nullptr) throw py::error_already_set();
   frame.write_to({reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(bytes)), static_cast<size_t>(frame.size_bytes())});
   return py::reinterpret_steal<py::bytes>(bytes);
 }
 
+uint64_t size_of_encoded(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
+                         bool embeds_spec) {
+  return with_array(encoded_size, array, dtype, spec, is_nhwc, threads, embeds_spec);
+}
+
 size_t encode_to_buffer(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
                         bool embeds_spec, const py::buffer& buffer) {
   const py::buffer_info target = buffer.request(/*writable=*/true);
-  const EncodedFrame frame = encode_array(array, dtype, spec, is_nhwc, threads, embeds_spec);
+  const EncodedFrame frame = with_array(encode, array, dtype, spec, is_nhwc, threads, embeds_spec);
   const uint64_t size = frame.size_bytes();
   const auto capacity = static_cast<uint64_t>(target.size * target.itemsize);
   if (size > capacity) {
@@ -115,6 +122,8 @@ void register_codec(py::module_& module) {
              py::arg("threads"), py::arg("embeds_spec"));
   module.def("encode_into", &encode_to_buffer, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"),
              py::arg("threads"), py::arg("embeds_spec"), py::arg("buffer"));
+  module.def("encoded_size", &size_of_encoded, py::arg("array"), py::arg("dtype"), py::arg("spec"), py::arg("is_nhwc"),
+             py::arg("threads"), py::arg("embeds_spec"));
   module.def(
       "encode_bound",
       [](uint64_t images, uint64_t channels, uint64_t rows, uint64_t columns, int dtype, const Spec& spec) {

@@ -12,7 +12,7 @@ namespace fmc {
 namespace {
 
 // What a thread may keep; larger pieces go back to the system at once.
-constexpr size_t kMaxCachedBytes = size_t{16} << 20;
+constexpr size_t kMaxCachedBytes = size_t{32} << 20;
 
 struct Piece {
   void* bytes;

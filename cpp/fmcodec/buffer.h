@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
 
 namespace fmc {
 
@@ -32,10 +35,27 @@ class Buffer {
   // At least `count` elements. What was in the buffer is lost if it has to grow.
   T* reserve(size_t count) { return static_cast<T*>(memory_.reserve(count * sizeof(T))); }
   // The elements of the last reserve().
-  T* get() { return static_cast<T*>(memory_.get()); }
+  T* get() const { return static_cast<T*>(memory_.get()); }
 
  private:
   ScratchMemory memory_;
+};
+
+// Bytes that are appended, within a bound that is known first.
+class ByteBuffer {
+ public:
+  void reserve(size_t bound) { memory_.reserve(bound); }
+  // Precondition: all appended bytes together stay within the bound.
+  void append(std::span<const uint8_t> bytes) {
+    if (!bytes.empty()) std::memcpy(memory_.get() + size_, bytes.data(), bytes.size());
+    size_ += bytes.size();
+  }
+  std::span<const uint8_t> bytes() const { return {memory_.get(), size_}; }
+  size_t size() const { return size_; }
+
+ private:
+  Buffer<uint8_t> memory_;
+  size_t size_ = 0;
 };
 
 }  // namespace fmc

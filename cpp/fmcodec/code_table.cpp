@@ -40,6 +40,19 @@ struct LeafList {
   size_t count = 0;
 
   void add(uint64_t weight, size_t token) { items[count++] = weight << 8 | token; }
+  // Byte by byte of the weights, from the lowest: tokens were added in ascending order, and the passes are stable.
+  void sort() {
+    uint64_t used_bits = 0;
+    for (size_t i = 0; i < count; ++i) used_bits |= items[i];
+    std::array<uint64_t, kTokens> other;
+    for (int shift = 8; shift < 64 && used_bits >> shift > 0; shift += 8) {
+      std::array<uint16_t, 257> begin{};
+      for (size_t i = 0; i < count; ++i) ++begin[(items[i] >> shift & 255) + 1];
+      for (size_t b = 1; b < 256; ++b) begin[b] = static_cast<uint16_t>(begin[b] + begin[b - 1]);
+      for (size_t i = 0; i < count; ++i) other[begin[items[i] >> shift & 255]++] = items[i];
+      std::copy_n(other.begin(), count, items.begin());
+    }
+  }
   uint64_t weight(size_t i) const { return items[i] >> 8; }
   size_t token(size_t i) const { return items[i] & 255; }
 };
@@ -92,7 +105,7 @@ CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit) {
   CodeLengths lengths{};
   if (leaves.count == 1) lengths[leaves.token(0)] = 1;
   if (leaves.count < 2) return lengths;
-  std::sort(leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count));
+  leaves.sort();
   LengthCounts counts = huffman_length_counts(leaves, limit);
   restore_kraft(counts, limit);
   size_t leaf = 0;

@@ -2,8 +2,10 @@
 #include "fmcodec/encode.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "fmcodec/block_kind.h"
 #include "fmcodec/dispatch.h"
@@ -22,7 +24,7 @@ uint64_t EncodedFrame::size_bytes() const {
 void EncodedFrame::write_to(std::span<uint8_t> out) const {
   uint8_t* at = out.data();
   for (const auto& piece : pieces) {
-    if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+    if (piece.size() > 0) std::memcpy(at, piece.bytes().data(), piece.size());
     at += piece.size();
   }
 }
@@ -35,21 +37,31 @@ void check_shape(const TensorShape& shape) {
   }
 }
 
+Tiling checked_tiling(const TensorView& tensor, const Spec& spec) {
+  validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
+  check_shape(tensor.shape);
+  return choose_tiling(spec, tensor.shape);
+}
+
+// Calls take(number, group) for each group, from several threads and in any order.
+template <class Take>
+void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& tiling, size_t threads, const Take& take) {
+  const BandPlan plan(spec, tensor.shape.channels);
+  const KernelTable& kernel_table = kernels();
+  for_each_index(tiling.group_count(), threads, [&] {
+    return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable {
+      take(g, encoder.encode(g));
+    };
+  });
+}
+
 }  // namespace
 
 EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
-  validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
-  check_shape(tensor.shape);
-  const Tiling tiling = choose_tiling(spec, tensor.shape);
-  const BandPlan plan(spec, tensor.shape.channels);
-  const KernelTable& kernel_table = kernels();
-
+  const Tiling tiling = checked_tiling(tensor, spec);
   std::vector<EncodedGroup> groups(tiling.group_count());
-  for_each_index(groups.size(), options.threads, [&] {
-    return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable {
-      groups[g] = encoder.encode(g);
-    };
-  });
+  encode_groups(tensor, spec, tiling, options.threads,
+                [&](size_t g, EncodedGroup group) { groups[g] = std::move(group); });
 
   EncodedFrame frame;
   frame.pieces.emplace_back();  // the head, known last
@@ -60,9 +72,21 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
     payload_size += group.bytes.size();
     frame.pieces.push_back(std::move(group.bytes));
   }
-  frame.pieces[0] = write_frame_head({tensor.dtype, options.layout, options.rank, !options.embeds_spec, tiling}, spec,
-                                     parts, payload_size);
+  const std::vector<uint8_t> head = write_frame_head(
+      {tensor.dtype, options.layout, options.rank, !options.embeds_spec, tiling}, spec, parts, payload_size);
+  frame.pieces[0].reserve(head.size());
+  frame.pieces[0].append(head);
   return frame;
+}
+
+uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
+  const Tiling tiling = checked_tiling(tensor, spec);
+  std::atomic<uint64_t> size = kHeaderBytes + kCheckBytes;
+  size += options.embeds_spec ? write_spec_section(spec).size() : kExternalSpecBytes;
+  encode_groups(tensor, spec, tiling, options.threads, [&](size_t, const EncodedGroup& group) {
+    size += group.bytes.size() + group.parts.size() * kIndexEntryBytes;
+  });
+  return size;
 }
 
 uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {

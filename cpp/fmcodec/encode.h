@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "fmcodec/buffer.h"
 #include "fmcodec/frame.h"
 #include "fmcodec/spec.h"
 #include "fmcodec/tensor.h"
@@ -19,7 +20,7 @@ class EncodedFrame {
   // Precondition: out.size() == size_bytes().
   void write_to(std::span<uint8_t> out) const;
 
-  std::vector<std::vector<uint8_t>> pieces;
+  std::vector<ByteBuffer> pieces;
 };
 
 struct EncodeOptions {
@@ -31,6 +32,9 @@ struct EncodeOptions {
 
 // Throws Error(kArgument or kNonFinite).
 EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options);
+
+// The size of the frame that encode() makes, without keeping its bytes. Throws what encode() throws.
+uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOptions& options);
 
 // Most bytes a frame of this shape can have.
 uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec);

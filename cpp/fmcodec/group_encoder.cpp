@@ -70,8 +70,13 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
   EncodedGroup encoded;
   const Tables adaptive = spec_.tables ? Tables{} : choose_tables();
   const Tables& tables = spec_.tables ? *spec_.tables : adaptive;
+  const std::vector<uint8_t> class_section =
+      spec_.tables ? std::vector<uint8_t>{} : write_class_section(tables, token_minimum_);
+  uint64_t bound = class_section.size();
+  for (const Block& block : blocks_) bound += raw_size_bytes(block);
+  encoded.bytes.reserve(bound);
   if (!spec_.tables) {
-    encoded.bytes = write_class_section(tables, token_minimum_);
+    encoded.bytes.append(class_section);
     add_part(encoded, 0);
     use_map(tables);
     codes_ = build_codes(tables);
@@ -86,7 +91,7 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
 }
 
 void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
-  const Bytes bytes = Bytes(group.bytes).subspan(begin);
+  const Bytes bytes = group.bytes.bytes().subspan(begin);
   if (bytes.size() > UINT32_MAX)
     throw Error(ErrorCode::kArgument, "a block is above 4 GiB: choose a smaller block_shape");
   group.parts.push_back({begin, static_cast<uint32_t>(bytes.size()), bytes.empty() ? 0 : crc32c(bytes)});
@@ -388,7 +393,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
 }
 
 // Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
-bool GroupEncoder::write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out) {
+bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuffer& out) {
   if (tables.model == ClassModel::kNeighbours && is_wide_) return false;
   // At most 15 bits for a token, 15 / 8 for its part of the mask, 13 low bits: below 4 bytes per symbol.
   BitCursor cursor{bits_.reserve(4 * symbol_count(block) + 256 + kSlackBytes), 8};
@@ -407,7 +412,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, std::ve
   });
   const uint64_t size = (cursor.position_bits + 7) / 8;
   if (!is_covered || size > raw_size_bytes(block)) return false;
-  out.insert(out.end(), cursor.bytes, cursor.bytes + size);
+  out.append({cursor.bytes, size});
   return true;
 }
 
@@ -416,7 +421,7 @@ uint64_t GroupEncoder::raw_size_bytes(const Block& block) const {
   return kRawHeadBytes + (symbol_count(block) * static_cast<uint64_t>(width) + 7) / 8;
 }
 
-void GroupEncoder::write_raw(const Block& block, std::vector<uint8_t>& out) {
+void GroupEncoder::write_raw(const Block& block, ByteBuffer& out) {
   const size_t count = symbol_count(block);
   int32_t* const symbols = raw_symbols_.reserve(count);
   if (is_wide_) {
@@ -426,13 +431,14 @@ void GroupEncoder::write_raw(const Block& block, std::vector<uint8_t>& out) {
   }
   for (size_t i = 0; i < count; ++i) symbols[i] -= block.range.minimum;
   const int width = raw_width(block.range);
-  out.push_back(static_cast<uint8_t>(BlockKind::kRaw));
-  append_le<uint32_t>(out, static_cast<uint32_t>(block.range.minimum));
-  out.push_back(static_cast<uint8_t>(width));
+  std::vector<uint8_t> head{static_cast<uint8_t>(BlockKind::kRaw)};
+  append_le<uint32_t>(head, static_cast<uint32_t>(block.range.minimum));
+  head.push_back(static_cast<uint8_t>(width));
+  out.append(head);
   BitCursor cursor{bits_.reserve(4 * count + 256 + kSlackBytes), 0};
   for (int plane = width; plane-- > 0;)
     kernels_.write_symbol_plane(symbols, count, static_cast<uint32_t>(plane), &cursor);
-  out.insert(out.end(), cursor.bytes, cursor.bytes + (cursor.position_bits + 7) / 8);
+  out.append({cursor.bytes, static_cast<size_t>((cursor.position_bits + 7) / 8)});
 }
 
 }  // namespace fmc

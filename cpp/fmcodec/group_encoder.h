@@ -23,7 +23,7 @@ struct CostedTables {
 };
 
 struct EncodedGroup {
-  std::vector<uint8_t> bytes;
+  ByteBuffer bytes;
   std::vector<Part> parts;  // class section (if adaptive), then each block; offsets count from `bytes`
 };
 
@@ -67,8 +67,8 @@ class GroupEncoder {
   size_t gather_class(const Block& block, size_t class_index, int shift);
   bool covers(const Block& block, const TableClass& table) const;
   bool fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens, size_t count);
-  bool write_coded(const Block& block, const Tables& tables, std::vector<uint8_t>& out);
-  void write_raw(const Block& block, std::vector<uint8_t>& out);
+  bool write_coded(const Block& block, const Tables& tables, ByteBuffer& out);
+  void write_raw(const Block& block, ByteBuffer& out);
 
   uint64_t symbol_count(const Block& block) const { return plan_.kept_bands() * block.tile.positions(); }
   void add_part(EncodedGroup& group, size_t begin) const;

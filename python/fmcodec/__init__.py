@@ -8,7 +8,7 @@
 
 from fmcodec import _core
 from fmcodec.bounds import error_bound
-from fmcodec.codec import BlockInfo, FrameInfo, decode, encode, encode_bound, encode_into, inspect
+from fmcodec.codec import BlockInfo, FrameInfo, cost, decode, encode, encode_bound, encode_into, inspect
 from fmcodec.errors import (
     ChecksumError,
     CorruptStreamError,
@@ -43,6 +43,7 @@ __all__ = [
     "active_isa",
     "available_isas",
     "build_info",
+    "cost",
     "decode",
     "encode",
     "encode_bound",

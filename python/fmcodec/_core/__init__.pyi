@@ -32,6 +32,9 @@ def encode_into(
     embeds_spec: bool,
     buffer: memoryview | npt.NDArray[np.uint8],
 ) -> int: ...
+def encoded_size(
+    array: npt.NDArray[Any], dtype: int, spec: Spec, is_nhwc: bool, threads: int, embeds_spec: bool
+) -> int: ...
 def encode_bound(images: int, channels: int, rows: int, columns: int, dtype: int, spec: Spec) -> int: ...
 
 @final
