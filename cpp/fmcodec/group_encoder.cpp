@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "fmcodec/block_kind.h"
 #include "fmcodec/crc32c.h"
@@ -38,10 +39,11 @@ TokenHistogram histogram_of(const uint8_t* tokens, size_t count) {
   return counter.total();
 }
 
-// Below kExactEffort, one run of positions in four is counted of a band in a block.
-constexpr uint64_t kSamplePeriod = 256, kSampleRun = 64;
+// Of a band in a block, runs of so many positions in each period are counted: all, some or, with the least effort, few.
+constexpr uint64_t kSamplePeriod = 256, kSampleRun = 64, kShortSampleRun = 16;
 
-// Below kExactEffort, smaller classes get a standard mask table without a look at their masks.
+// Below kExactEffort, smaller classes get a standard mask table without a look at their masks; with kFastestEffort,
+// all.
 constexpr uint64_t kLeastOwnMaskSymbols = 65536;
 
 // Bits of a symbol of a raw block.
@@ -210,7 +212,9 @@ CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatisti
     tables.classes.push_back({ClassMode::kZero, statistics.shift, {}, {}});
   }
   std::vector<TokenHistogram> masks;
-  const uint64_t least_symbols = spec_.effort >= kExactEffort ? 0 : kLeastOwnMaskSymbols;
+  const uint64_t least_symbols = spec_.effort >= kExactEffort    ? 0
+                                 : spec_.effort > kFastestEffort ? kLeastOwnMaskSymbols
+                                                                 : std::numeric_limits<uint64_t>::max();
   const auto counts_masks = [&](const TokenStatistics& statistics) {
     return may_be_masked(statistics) && statistics.symbols >= least_symbols;
   };
@@ -254,7 +258,9 @@ std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& b
     counter_of_bucket[b] = filled.size();
     filled.push_back(b);
   }
-  const uint64_t sample_run = spec_.effort >= kExactEffort ? kSamplePeriod : kSampleRun;
+  const uint64_t sample_run = spec_.effort >= kExactEffort    ? kSamplePeriod
+                              : spec_.effort > kFastestEffort ? kSampleRun
+                                                              : kShortSampleRun;
   std::vector<TokenCounter> counters(filled.size());
   for (const Block& block : blocks_) {
     const uint64_t positions_in_tile = block.tile.positions();

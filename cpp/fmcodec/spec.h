@@ -15,6 +15,8 @@ namespace fmc {
 
 // From this effort on, the encoder counts everything and tries several tables, contexts from neighbours among them.
 inline constexpr int kExactEffort = 3;
+// At this effort, few classes are made of fewer counts, and all masks have standard tables.
+inline constexpr int kFastestEffort = 1;
 inline constexpr size_t kFewClasses = 4;
 
 // Stored in the format.
@@ -38,7 +40,7 @@ struct Spec {
   uint32_t block_rows = 0, block_columns = 0;  // 0: by size
   bool clamps_nonfinite = false;
 
-  size_t most_classes() const { return effort == 1 ? kFewClasses : kMaxClasses; }
+  size_t most_classes() const { return effort == kFastestEffort ? kFewClasses : kMaxClasses; }
   Quantizer quantizer() const;
   int32_t token_minimum() const;
   // Whether symbols are levels that fit tokens, so that the values can be quantized straight to tokens.

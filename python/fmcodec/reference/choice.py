@@ -36,10 +36,10 @@ from fmcodec.spec import ClassModel, CodecSpec, TableClass, Tables
 MOST_CLASSES = 32
 EXACT_EFFORT = 3
 FEW_CLASSES = 4
-OWN_MASK_SYMBOLS = 65536
+OWN_MASK_SYMBOLS = {1: math.inf, 2: 65536, 3: 0}
 LARGEST_BUCKET = 31
 SAMPLE_PERIOD = 256
-SAMPLE_RUN = 64
+SAMPLE_RUN = {1: 16, 2: 64, 3: SAMPLE_PERIOD}
 COUNTED_WEIGHT = 64
 
 _FRACTIONS = [math.floor(65536 * math.log2(1 + j / 4096) + 0.5) for j in range(4096)]
@@ -239,10 +239,7 @@ def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntA
     """Sections 10.5 and 10.6: the modes of the classes of a map; blocks are kept bands by rows by columns."""
     minimum = token_minimum(spec)
     smoothed = [item.smoothed() for item in classes]
-    is_counted = [
-        may_be_masked(item) and (spec.effort >= EXACT_EFFORT or item.symbol_count >= OWN_MASK_SYMBOLS)
-        for item in smoothed
-    ]
+    is_counted = [may_be_masked(item) and item.symbol_count >= OWN_MASK_SYMBOLS[spec.effort] for item in smoothed]
     histograms = np.zeros((len(classes), TOKEN_COUNT), dtype=np.int64)
     if any(is_counted):
         for block in blocks:
@@ -285,8 +282,7 @@ def _choose_band_tables(blocks: Sequence[IntArray], spec: CodecSpec, most_classe
     position_count = sum(block.shape[1] for block in by_position)
     magnitudes = np.sum([np.abs(block).sum(axis=1) for block in by_position], axis=0).tolist()
     bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes])
-    sample_run = SAMPLE_PERIOD if spec.effort >= EXACT_EFFORT else SAMPLE_RUN
-    items = bucket_items(by_position, bucket_of, token_minimum(spec), sample_run)
+    items = bucket_items(by_position, bucket_of, token_minimum(spec), SAMPLE_RUN[spec.effort])
     chosen = choose_classes(items, band_count, most_classes)
     class_map = _numbered_classes(chosen, LARGEST_BUCKET + 1)[bucket_of]
     return _choose_modes(_unfinished("bands", class_map, chosen), [item for _, item in chosen], blocks, spec)
