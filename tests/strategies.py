@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, reference
 from fmcodec.reference.transform import kept_band_total
+from fmcodec.spec import leading_bits
 
 DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
 ISAS = tuple(fmcodec.available_isas())
@@ -162,13 +163,22 @@ def table_classes(draw: st.DrawFn) -> TableClass:
 
 
 @st.composite
+def rans_classes(draw: st.DrawFn) -> TableClass:
+    """Any class of contexts: with weights for a few or for all tokens."""
+    everything = st.lists(st.integers(1, 4096), min_size=256, max_size=256)
+    weights = draw(st.lists(st.integers(0, 32767), max_size=20) | everything)
+    return TableClass(mode="rans", weights=tuple(leading_bits(weight) for weight in [*weights, 1][:256]))
+
+
+@st.composite
 def tables(draw: st.DrawFn, band_count: int) -> Tables:
     """Any static tables for a number of bands."""
-    classes = draw(st.lists(table_classes(), min_size=1, max_size=4))
-    if draw(st.booleans()) and not any(table_class.shift for table_class in classes):
-        steps = sorted(draw(st.sets(st.integers(1, 96), min_size=len(classes) - 1, max_size=len(classes) - 1)))
+    if draw(st.booleans()):
+        steps = draw(st.sets(st.integers(1, 96), max_size=3))
         contexts = tuple(sum(step <= context for step in steps) for context in range(97))
-        return Tables(model="neighbours", class_map=contexts, classes=tuple(classes))
+        context_classes = tuple(draw(rans_classes()) for _ in range(1 + len(steps)))
+        return Tables(model="neighbours", class_map=contexts, classes=context_classes)
+    classes = draw(st.lists(table_classes(), min_size=1, max_size=4))
     class_map = draw(st.lists(st.integers(0, len(classes) - 1), min_size=band_count, max_size=band_count))
     return Tables(class_map=tuple(class_map), classes=tuple(classes))
 

@@ -605,23 +605,46 @@ def test_map_of_bands() -> None:
         expect(CorruptStreamError, valid.offset(0), "class map", forged)
 
 
-def test_map_of_contexts() -> None:
-    classes = "10 0000 10000000" + LENGTH_ONE + "0"
+def test_tables_of_contexts() -> None:
+    # Two classes of the tokens 0 and 1, of equal weight.
+    weights = "10000000" + LENGTH_ONE + "0"
     steps = "1" + "0" * 95
-    valid = BASE._replace(payload=[bits("1 10000", steps, classes * 2), b"\0" + bits("01110")])
-    np.testing.assert_array_equal(fmcodec.decode(valid.build()), reference.decode(valid.build()))
-    cases = [
-        ("class map", bits("1 10000", "0" * 96, classes * 2)),
-        ("class map", bits("1 10000", "11" + "0" * 94, classes * 2)),
+    section = bits("1 10000", steps, weights * 2)
+    tables = reference.read_class_section(section, 1, 0)
+    writer = reference.RansWriter(reference.RansTables([c.weights for c in tables.classes]), 5)
+    phases = list(reference.ordered_phases(np.array([[[0, 1, 0, 1, 1]]])))
+    for tokens, contexts in reversed(phases):
+        writer.write(tokens, np.array(tables.class_map)[contexts])
+    coded = writer.to_bytes()
+    valid = BASE._replace(payload=[section, b"\0" + coded])
+    assert fmcodec.decode(valid.build()).tolist() == [[[0, 1, 0, 1, 1]]] == reference.decode(valid.build()).tolist()
+
+    for message, forged in [
+        ("class map", bits("1 10000", "0" * 96, weights * 2)),
+        ("class map", bits("1 10000", "11" + "0" * 94, weights * 2)),
         ("class map", bits("1 10000", "1" + "0" * 40)),
-        ("no shift", bits("1 10000", steps, classes.replace("10 0000", "10 1000") * 2)),
-        ("value table|wrong length", bits("1 10000", steps, classes)),
-        ("value table|wrong length|unknown class mode", bits("1 00000")),
-    ]
-    for message, section in cases:
-        expect(CorruptStreamError, BASE.offset(0), message, valid._replace(payload=[section, valid.payload[1]]).build())
-    for block, message in [(b"\0", "ends before its symbols"), (b"\0" + bits("01110 000 0"), "bits are left over")]:
-        parts = valid._replace(payload=[valid.payload[0], block])
+        ("weights", bits("1 10000", steps, weights)),
+        ("weights", bits("1 10000", steps, "10000000" + "1110 0000" * 2)),
+        ("weights", bits("1 00000", "10000000" + LENGTH_ONE + "1111 0000")),
+        ("weights", bits("1 00000")),
+        ("wrong length", bits("1 10000", steps, weights * 2) + b"\0"),
+    ]:
+        expect(CorruptStreamError, BASE.offset(0), message, valid._replace(payload=[forged, valid.payload[1]]).build())
+
+    def changed(lane: int, state: int) -> bytes:
+        return coded[: 4 * lane] + struct.pack("<I", state) + coded[4 * lane + 4 :]
+
+    for message, block in [
+        ("ends before its symbols", b""),
+        ("ends before its symbols", coded[:15]),
+        ("bits are left over", coded + b"\0"),
+        ("bits are left over", coded + b"\0\0"),
+        ("state of a block", changed(3, 2**15 - 1)),
+        ("state of a block", changed(0, 2**31)),
+        ("do not end where they began", changed(3, 2**20)),
+        ("ends before its symbols", changed(0, 2**15)),
+    ]:
+        parts = valid._replace(payload=[section, b"\0" + block])
         expect(CorruptStreamError, parts.offset(1), message, parts.build())
 
 

@@ -184,7 +184,7 @@ def check_contexts(example: Example) -> None:
     assert np.concatenate([ordered for ordered, _ in phases]).tolist() == rows["order"]
     assert np.concatenate([contexts for _, contexts in phases]).tolist() == rows["contexts"]
     assert [min(63, math.floor(8 * math.log2(1 + symbol) + 0.5)) for symbol in rows["order"]] == rows["codes"]
-    # Each context in use gets a class with a code for its symbols alone: another context would have no code.
+    # Each context in use gets a class with weights for its symbols alone: with another context there would be none.
     by_context: dict[int, list[int]] = {context: [] for context in sorted(set(rows["contexts"]))}
     for symbol, context in zip(rows["order"], rows["contexts"], strict=True):
         by_context[context].append(symbol)
@@ -192,19 +192,25 @@ def check_contexts(example: Example) -> None:
         model="neighbours",
         class_map=tuple(max(sum(first <= c for first in by_context) - 1, 0) for c in range(97)),
         classes=tuple(
-            plain_class([s for s, k in zip(rows["order"], rows["contexts"], strict=True) if k == c]) for c in by_context
+            TableClass(mode="rans", weights=tuple(np.bincount(members).tolist())) for members in by_context.values()
         ),
     )
     spec = CodecSpec(tables=tables)
+    # So many bands, all alike, that the block is not shorter raw.
+    symbols = np.repeat(symbols, 100, axis=0)
     frame = fmcodec.encode(symbols.astype(np.uint8), spec)
     assert frame[fmcodec.inspect(frame).blocks[-1].offset] == 0
     np.testing.assert_array_equal(fmcodec.decode(frame), symbols)
 
 
-def plain_class(symbols: list[int]) -> TableClass:
-    """A class with codes for these symbols only."""
-    lengths = reference.limited_lengths(np.bincount(symbols), 15).tolist()
-    return TableClass(mode="plain", value_lengths=tuple(lengths))
+def check_rans_block(example: Example) -> None:
+    table_class = TableClass(mode="rans", weights=(4096, *[0] * 199, 1))
+    spec = CodecSpec(tables=Tables(model="neighbours", class_map=(0,) * 97, classes=(table_class,)))
+    x = np.array(example.numbers("symbols"), np.uint8).reshape(1, 1, -1)
+    frame = fmcodec.encode(x, spec)
+    assert frame.endswith(example.data) and fmcodec.inspect(frame).blocks[-1].size_bytes == len(example.data)
+    assert reference.encode(x, spec) == frame
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
 
 
 CHECKS: dict[str, Callable[[Example], None]] = {
@@ -218,6 +224,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "dct-group": check_dct_group,
     "raw-block": check_raw_block,
     "contexts": check_contexts,
+    "rans-block": check_rans_block,
 }
 
 

@@ -63,7 +63,7 @@ def test_everything_is_covered() -> None:
                 modes |= {(table_class.mode, table_class.shift > 0) for table_class in tables.classes}
     assert kinds == {None, 0, 1}
     assert models == {"bands", "neighbours"}
-    assert modes == {("zero", False), ("plain", False), ("plain", True), ("masked", False)}
+    assert modes == {("zero", False), ("plain", False), ("plain", True), ("masked", False), ("rans", False)}
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -12,36 +12,43 @@ namespace py = pybind11;
 namespace fmc {
 namespace {
 
-CodeLengths lengths_of(const std::vector<uint8_t>& by_token) {
-  CodeLengths lengths{};
-  std::copy_n(by_token.begin(), std::min(by_token.size(), kTokens), lengths.begin());
-  return lengths;
+template <typename T>
+std::array<T, kTokens> array_of(const std::vector<T>& by_token) {
+  std::array<T, kTokens> array{};
+  std::copy_n(by_token.begin(), std::min(by_token.size(), kTokens), array.begin());
+  return array;
 }
 
-std::vector<int> list_of(const CodeLengths& lengths) {
+// Without the zeros at the end.
+template <typename T>
+std::vector<int> list_of(const std::array<T, kTokens>& by_token) {
   size_t count = kTokens;
-  while (count > 0 && lengths[count - 1] == 0) --count;
-  return {lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(count)};
+  while (count > 0 && by_token[count - 1] == 0) --count;
+  return {by_token.begin(), by_token.begin() + static_cast<std::ptrdiff_t>(count)};
 }
 
-// (model, class_map, [(mode, shift, value_lengths, mask_lengths), ...])
-using ClassTuple = std::tuple<int, int, std::vector<int>, std::vector<int>>;
+// (model, class_map, [(mode, shift, value_lengths, mask_lengths, weights), ...])
+using ClassTuple = std::tuple<int, int, std::vector<int>, std::vector<int>, std::vector<int>>;
 using TablesTuple = std::tuple<int, std::vector<int>, std::vector<ClassTuple>>;
 
 TablesTuple tuple_of(const Tables& tables) {
   std::vector<ClassTuple> classes;
   for (const TableClass& c : tables.classes)
-    classes.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths));
+    classes.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths),
+                         list_of(c.weights));
   return {static_cast<int>(tables.model), {tables.class_map.begin(), tables.class_map.end()}, std::move(classes)};
 }
 
-void set_tables(Spec& spec, int model, const std::vector<uint8_t>& class_map,
-                const std::vector<std::tuple<int, int, std::vector<uint8_t>, std::vector<uint8_t>>>& classes) {
+void set_tables(
+    Spec& spec, int model, const std::vector<uint8_t>& class_map,
+    const std::vector<std::tuple<int, int, std::vector<uint8_t>, std::vector<uint8_t>, std::vector<uint16_t>>>&
+        classes) {
   Tables tables;
   tables.model = static_cast<ClassModel>(model);
   tables.class_map = class_map;
-  for (const auto& [mode, shift, values, masks] : classes) {
-    tables.classes.push_back({static_cast<ClassMode>(mode), shift, lengths_of(values), lengths_of(masks)});
+  for (const auto& [mode, shift, values, masks, weights] : classes) {
+    tables.classes.push_back(
+        {static_cast<ClassMode>(mode), shift, array_of(values), array_of(masks), array_of(weights)});
   }
   spec.tables = std::move(tables);
 }

@@ -60,11 +60,14 @@ void BlockDecoder::load_tables(uint64_t group) {
 
 void BlockDecoder::prepare(const Tables& tables) {
   tables_ = &tables;
-  codes_ = build_codes(tables);
   if (tables.model == ClassModel::kNeighbours) {
     std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
+    std::vector<Weights> weights;
+    for (const TableClass& c : tables.classes) weights.push_back(c.weights);
+    rans_reader_.emplace(kernels_, weights);
     return;
   }
+  codes_ = build_codes(tables);
   class_bands_.assign(tables.classes.size(), 0);
   for (const uint8_t k : tables.class_map) ++class_bands_[k];
   std::vector<uint64_t> next(tables.classes.size(), 0);
@@ -81,11 +84,8 @@ void BlockDecoder::read_coded(Bytes block, const Tile& tile) {
   is_raw_ = false;
   BitSource in = padded(block.subspan(1));
   uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
-  if (tables_->model == ClassModel::kNeighbours) {
-    read_neighbour_streams(&in, tile, tokens);
-  } else {
-    read_band_streams(&in, tile.positions(), tokens);
-  }
+  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens);
+  read_band_streams(&in, tile.positions(), tokens);
   if (!in.is_finished()) fail("bits are left over in a block");
 }
 
@@ -106,20 +106,17 @@ void BlockDecoder::read_band_streams(BitSource* in, uint64_t positions, uint8_t*
   }
 }
 
-void BlockDecoder::read_neighbour_streams(BitSource* in, const Tile& tile, uint8_t* tokens) {
+void BlockDecoder::read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens) {
+  rans_reader_->begin(plan_.kept_bands() * tile.positions(), in);
   lattice_.set_tile(plan_.kept_bands(), tile.rows, tile.columns);
   lattice_.restore(
       [&](const uint8_t* contexts, size_t count, uint8_t* ordered) {
         uint8_t* const classes = classes_.reserve(count + kSlackBytes);
         kernels_.translate(contexts, count, class_of_context_.data(), classes);
-        const ClassSplit split(kernels_, classes, count, codes_.size(), streams_);
-        for (size_t k = 0; k < codes_.size(); ++k)
-          stream_reader_.read(codes_[k], static_cast<size_t>(split.counts[k]), in, split.begins[k]);
-        std::array<const uint8_t*, kMaxStreams> next;
-        std::copy(split.begins.begin(), split.begins.end(), next.begin());
-        kernels_.gather_classes(next.data(), classes, count, codes_.size(), ordered);
+        rans_reader_->read(classes, count, ordered);
       },
       tokens);
+  rans_reader_->end();
 }
 
 void BlockDecoder::read_raw(Bytes block, uint64_t positions) {

@@ -29,7 +29,7 @@ class BlockDecoder {
   void read_zero(const PlanarBlock<void>& out);
   void read_coded(Bytes block, const Tile& tile);
   void read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens);
-  void read_neighbour_streams(BitSource* in, const Tile& tile, uint8_t* tokens);
+  void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens);
   void read_raw(Bytes block, uint64_t positions);
   // Copies a bit stream to where kernels may read past its end.
   BitSource padded(Bytes bits);
@@ -51,6 +51,7 @@ class BlockDecoder {
   std::array<uint8_t, 256> class_of_context_{};  // only if contexts come from neighbours
 
   ClassStreamReader stream_reader_;
+  std::optional<RansReader> rans_reader_;  // only if contexts come from neighbours
   Lattice lattice_;
 
   // Symbols of the current block. By slot if coded, by band if raw.
@@ -58,7 +59,7 @@ class BlockDecoder {
   Buffer<uint8_t> tokens_;
   Buffer<int32_t> symbols_;
 
-  Buffer<uint8_t> bits_, classes_, streams_;
+  Buffer<uint8_t> bits_, classes_;
 };
 
 }  // namespace fmc

@@ -22,16 +22,6 @@ ClassCode::ClassCode(const TableClass& table)
   masks = standard ? mask_table(*standard).tree : build_code_tree(table.mask_lengths);
 }
 
-ClassSplit::ClassSplit(const KernelTable& kernels, const uint8_t* classes, size_t count, size_t class_count,
-                       Buffer<uint8_t>& buffer) {
-  kernels.count_classes(classes, count, class_count, counts.data());
-  uint8_t* at = buffer.reserve(count + class_count * kSlackBytes);
-  for (size_t k = 0; k < class_count; ++k) {
-    begins[k] = at;
-    at += counts[k] + kSlackBytes;
-  }
-}
-
 void count_masks(const KernelTable& kernels, const uint8_t* tokens, size_t count, Buffer<uint8_t>& scratch,
                  TokenHistogram& masks) {
   BitCursor cursor{scratch.reserve((count + 7) / 8 + kSlackBytes), 0};

@@ -2,7 +2,6 @@
 // The tokens of one class in a block, by the mode of the class (docs/format.md, section 7.3).
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -25,15 +24,6 @@ struct ClassCode {
 };
 
 std::vector<ClassCode> build_codes(const Tables& tables);
-
-// The streams of the classes in a run of tokens: how many tokens each has, and where it stands in a buffer.
-struct ClassSplit {
-  std::array<uint64_t, kMaxStreams> counts;
-  std::array<uint8_t*, kMaxStreams> begins;
-
-  ClassSplit(const KernelTable& kernels, const uint8_t* classes, size_t count, size_t class_count,
-             Buffer<uint8_t>& buffer);
-};
 
 // Histogram of the mask bytes of a stream.
 void count_masks(const KernelTable& kernels, const uint8_t* tokens, size_t count, Buffer<uint8_t>& scratch,

@@ -62,9 +62,7 @@ GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const B
       transform_(kernels, spec, plan, tensor.dtype),
       stream_writer_(kernels),
       lattice_(kernels, token_minimum_) {
-  if (!spec.tables) return;
-  use_map(*spec.tables);
-  codes_ = build_codes(*spec.tables);
+  if (spec.tables) use_tables(*spec.tables);
 }
 
 EncodedGroup GroupEncoder::encode(uint64_t group) {
@@ -80,8 +78,7 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
   if (!spec_.tables) {
     encoded.bytes.append(class_section);
     add_part(encoded, 0);
-    use_map(tables);
-    codes_ = build_codes(tables);
+    use_tables(tables);
   }
   if (tables.model == ClassModel::kNeighbours && !is_wide_) order_blocks();
   for (const Block& block : blocks_) {
@@ -199,10 +196,17 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
     items[c].symbols = items[c].counted();
   }
   Classes chosen = choose_classes(items, kContexts, kMaxClasses);
-  Tables tables;
-  tables.model = ClassModel::kNeighbours;
-  tables.class_map = chosen.class_of_item;
-  return choose_modes(std::move(tables), chosen.statistics, kContexts);
+  CostedTables costed;
+  costed.tables.model = ClassModel::kNeighbours;
+  costed.tables.class_map = chosen.class_of_item;
+  costed.bits = kContexts * class_bits(chosen.statistics.size());
+  for (const TokenStatistics& statistics : chosen.statistics) {
+    const CostedClass c = choose_weights(statistics.counts, token_minimum_);
+    costed.tables.classes.push_back(c.table);
+    costed.bits += c.bits;
+  }
+  for (const Block& block : blocks_) costed.bits += 32 * rans_lanes(symbol_count(block));
+  return costed;
 }
 
 // Section 10, steps 5 and 6.
@@ -284,14 +288,21 @@ std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& b
   return buckets;
 }
 
-void GroupEncoder::use_map(const Tables& tables) {
-  model_ = tables.model;
-  shifts_.clear();
-  for (const TableClass& table : tables.classes) shifts_.push_back(table.shift);
-  if (model_ == ClassModel::kNeighbours) {
-    std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
+void GroupEncoder::use_tables(const Tables& tables) {
+  if (tables.model == ClassModel::kBands) {
+    use_map(tables);
+    codes_ = build_codes(tables);
     return;
   }
+  std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
+  std::vector<Weights> weights;
+  for (const TableClass& c : tables.classes) weights.push_back(c.weights);
+  rans_writer_.emplace(kernels_, weights);
+}
+
+void GroupEncoder::use_map(const Tables& tables) {
+  shifts_.clear();
+  for (const TableClass& table : tables.classes) shifts_.push_back(table.shift);
   const size_t class_count = tables.classes.size();
   class_begin_.assign(class_count + 1, 0);
   for (const uint8_t k : tables.class_map) ++class_begin_[k + 1];
@@ -304,31 +315,9 @@ void GroupEncoder::use_map(const Tables& tables) {
 
 template <class Visit>
 void GroupEncoder::for_each_stream(const Block& block, const Visit& visit) {
-  model_ == ClassModel::kNeighbours ? for_each_neighbour_stream(block, visit) : for_each_band_stream(block, visit);
-}
-
-template <class Visit>
-void GroupEncoder::for_each_band_stream(const Block& block, const Visit& visit) {
   for (size_t k = 0; k < shifts_.size(); ++k) {
     const size_t count = gather_class(block, k, shifts_[k]);
     if (count > 0) visit(k, stream_.get(), count);
-  }
-}
-
-template <class Visit>
-void GroupEncoder::for_each_neighbour_stream(const Block& block, const Visit& visit) {
-  lattice_.set_tile(plan_.kept_bands(), block.tile.rows, block.tile.columns);
-  uint64_t first = block.first_symbol;
-  for (const size_t count : lattice_.phase_counts()) {
-    uint8_t* const classes = classes_.reserve(count + kSlackBytes);
-    kernels_.translate(contexts_.get() + first, count, class_of_context_.data(), classes);
-    const ClassSplit split(kernels_, classes, count, shifts_.size(), stream_);
-    std::array<uint8_t*, kMaxStreams> ends = split.begins;
-    kernels_.scatter_classes(ordered_.get() + first, classes, count, shifts_.size(), ends.data());
-    for (size_t k = 0; k < shifts_.size(); ++k) {
-      if (split.counts[k] > 0) visit(k, split.begins[k], static_cast<size_t>(split.counts[k]));
-    }
-    first += count;
   }
 }
 
@@ -400,7 +389,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
 
 // Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
 bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuffer& out) {
-  if (tables.model == ClassModel::kNeighbours && is_wide_) return false;
+  if (tables.model == ClassModel::kNeighbours) return !is_wide_ && write_neighbours(block, tables, out);
   // At most 15 bits for a token, 15 / 8 for its part of the mask, 13 low bits: below 4 bytes per symbol.
   BitCursor cursor{bits_.reserve(4 * symbol_count(block) + 256 + kSlackBytes), 8};
   cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
@@ -419,6 +408,33 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
   const uint64_t size = (cursor.position_bits + 7) / 8;
   if (!is_covered || size > raw_size_bytes(block)) return false;
   out.append({cursor.bytes, size});
+  return true;
+}
+
+// The same with contexts from neighbours. rANS writes backwards: the phases from the last to the first.
+bool GroupEncoder::write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out) {
+  const size_t count = symbol_count(block);
+  const uint8_t* const tokens = ordered_.get() + block.first_symbol;
+  uint8_t* const classes = classes_.reserve(count + kSlackBytes);
+  kernels_.translate(contexts_.get() + block.first_symbol, count, class_of_context_.data(), classes);
+  if (spec_.tables) {
+    for (size_t i = 0; i < count; ++i) {
+      if (tables.classes[classes[i]].weights[tokens[i]] == 0) return false;
+    }
+  }
+  lattice_.set_tile(plan_.kept_bands(), block.tile.rows, block.tile.columns);
+  rans_writer_->begin(count);
+  size_t end = count;
+  for (size_t phase = Lattice::kPhases; phase-- > 0;) {
+    const size_t phase_count = lattice_.phase_counts()[phase];
+    end -= phase_count;
+    rans_writer_->write(tokens + end, classes + end, phase_count);
+  }
+  const std::span<const uint8_t> coded = rans_writer_->end();
+  if (1 + coded.size() > raw_size_bytes(block)) return false;
+  const auto kind = static_cast<uint8_t>(BlockKind::kCoded);
+  out.append({&kind, 1});
+  out.append(coded);
   return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "fmcodec/block_transform.h"
@@ -12,6 +13,7 @@
 #include "fmcodec/frame.h"
 #include "fmcodec/lattice.h"
 #include "fmcodec/planar.h"
+#include "fmcodec/rans.h"
 #include "fmcodec/table_choice.h"
 #include "fmcodec/tables.h"
 
@@ -51,16 +53,13 @@ class GroupEncoder {
   CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes, uint64_t map_entries);
   std::vector<TokenStatistics> count_buckets(std::vector<uint8_t>& bucket_of_band);
 
-  // Prepares for_each_stream.
+  void use_tables(const Tables& tables);
+  // What for_each_stream needs of tables.
   void use_map(const Tables& tables);
-  // Calls visit(class, tokens, count) for each stream of a block, in the order of the format. The tokens are valid
-  // until the next stream.
+  // With bands: calls visit(class, tokens, count) for each stream of a block, in the order of the format. The tokens
+  // are valid until the next stream.
   template <class Visit>
   void for_each_stream(const Block& block, const Visit& visit);
-  template <class Visit>
-  void for_each_band_stream(const Block& block, const Visit& visit);
-  template <class Visit>
-  void for_each_neighbour_stream(const Block& block, const Visit& visit);
 
   // Tokens of a band of a block; valid until the next call.
   const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);
@@ -68,6 +67,7 @@ class GroupEncoder {
   bool covers(const Block& block, const TableClass& table) const;
   bool fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens, size_t count);
   bool write_coded(const Block& block, const Tables& tables, ByteBuffer& out);
+  bool write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out);
   void write_raw(const Block& block, ByteBuffer& out);
 
   uint64_t symbol_count(const Block& block) const { return plan_.kept_bands() * block.tile.positions(); }
@@ -88,12 +88,13 @@ class GroupEncoder {
   std::vector<ClassCode> codes_;
   ClassStreamWriter stream_writer_;
 
-  // What for_each_stream needs.
-  ClassModel model_ = ClassModel::kBands;
-  std::vector<int> shifts_;                      // by class
-  std::vector<uint32_t> band_order_;             // kBands: kept bands, by class
-  std::vector<size_t> class_begin_;              // kBands: into band_order_
-  std::array<uint8_t, 256> class_of_context_{};  // kNeighbours
+  // With bands.
+  std::vector<int> shifts_;           // by class
+  std::vector<uint32_t> band_order_;  // kept bands, by class
+  std::vector<size_t> class_begin_;   // into band_order_
+  // With contexts from neighbours.
+  std::array<uint8_t, 256> class_of_context_{};
+  std::optional<RansWriter> rans_writer_;
 
   Lattice lattice_;
   bool is_ordered_ = false;             // ordered_ and contexts_ are those of blocks_

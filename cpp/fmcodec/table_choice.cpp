@@ -221,4 +221,17 @@ CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram*
   return masked.bits < plain.bits ? masked : plain;
 }
 
+CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum) {
+  CostedClass chosen;
+  chosen.table.mode = ClassMode::kRans;
+  chosen.table.weights = weights_of(counts);
+  const Frequencies frequencies = frequencies_of(chosen.table.weights);
+  uint64_t cost = 0;
+  for (size_t token = 0; token < kTokens; ++token) {
+    if (counts[token] > 0) cost += counts[token] * (log2_q16(kRansTotal) - log2_q16(frequencies[token]));
+  }
+  chosen.bits = cost / kOneBit + weight_table_size_bits(chosen.table.weights, token_minimum == 0);
+  return chosen;
+}
+
 }  // namespace fmc

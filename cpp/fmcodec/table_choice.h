@@ -52,6 +52,9 @@ struct CostedClass {
   uint64_t bits = 0;
 };
 
+// Section 10, step 9: a class coded by rANS.
+CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum);
+
 // Section 10, step 6. `masks` is the histogram of mask bytes; if it is null, only standard mask tables are tried.
 CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
                         int32_t token_minimum);

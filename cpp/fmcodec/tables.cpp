@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kFirstPreviousLength = 4;
 constexpr unsigned kMaskTableBits = 5;
+constexpr unsigned kWeightBits = 2;
 
 // Scan order of a table: token of entry i.
 size_t scanned_token(size_t i, bool is_ascending) {
@@ -69,8 +70,8 @@ void write_mask_table(Sink& out, const CodeLengths& lengths) {
   }
 }
 
-// Returns false if the table contradicts the format.
-bool read_table(BitReader& in, CodeLengths& lengths, bool is_ascending) {
+// Returns false if the table contradicts the format, but does not look at Kraft's equality.
+bool read_lengths(BitReader& in, CodeLengths& lengths, bool is_ascending) {
   const size_t entries = in.read(8) + 1;
   int previous = kFirstPreviousLength;
   bool is_last_used = false;
@@ -89,7 +90,38 @@ bool read_table(BitReader& in, CodeLengths& lengths, bool is_ascending) {
     is_last_used = true;
     ++i;
   }
-  return is_last_used && !in.is_overrun() && is_complete_code(lengths);
+  return is_last_used && !in.is_overrun();
+}
+
+bool read_table(BitReader& in, CodeLengths& lengths, bool is_ascending) {
+  return read_lengths(in, lengths, is_ascending) && is_complete_code(lengths);
+}
+
+// Section 8.2: the bit widths of the weights as a table, then the bits of each below the highest, two at most.
+template <class Sink>
+void write_weight_table(Sink& out, const Weights& weights, bool is_ascending) {
+  CodeLengths widths{};
+  for (size_t token = 0; token < kTokens; ++token) widths[token] = static_cast<uint8_t>(std::bit_width(weights[token]));
+  write_table(out, widths, is_ascending);
+  for (size_t i = 0; i < kTokens; ++i) {
+    const size_t token = scanned_token(i, is_ascending);
+    if (widths[token] < 2) continue;
+    const unsigned stored = std::min(widths[token] - 1u, kWeightBits);
+    out.write((weights[token] >> (widths[token] - 1 - stored)) & ((1u << stored) - 1), stored);
+  }
+}
+
+bool read_weight_table(BitReader& in, Weights& weights, bool is_ascending) {
+  CodeLengths widths{};
+  if (!read_lengths(in, widths, is_ascending)) return false;
+  for (size_t i = 0; i < kTokens; ++i) {
+    const size_t token = scanned_token(i, is_ascending);
+    if (widths[token] == 0) continue;
+    const unsigned stored = std::min(widths[token] - 1u, kWeightBits);
+    const uint32_t leading = (1u << stored) | in.read(stored);
+    weights[token] = static_cast<uint16_t>(leading << (widths[token] - 1 - stored));
+  }
+  return !in.is_overrun();
 }
 
 CodeLengths class_code(const std::vector<uint8_t>& class_map) {
@@ -157,6 +189,10 @@ std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_min
   if (count > 1 && !tables.class_map.empty())
     tables.model == ClassModel::kNeighbours ? write_steps(out, tables) : write_band_map(out, tables);
   for (const TableClass& c : tables.classes) {
+    if (c.mode == ClassMode::kRans) {
+      write_weight_table(out, c.weights, token_minimum == 0);
+      continue;
+    }
     out.write(static_cast<uint32_t>(c.mode), 2);
     out.write(static_cast<uint32_t>(c.shift), 4);
     if (c.mode == ClassMode::kMasked) write_mask_table(out, c.mask_lengths);
@@ -182,12 +218,17 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
   }
   for (size_t k = 0; k < count; ++k) {
     TableClass c;
+    if (tables.model == ClassModel::kNeighbours) {
+      c.mode = ClassMode::kRans;
+      check(read_weight_table(in, c.weights, token_minimum == 0), "table of weights is not valid");
+      tables.classes.push_back(c);
+      continue;
+    }
     const uint32_t mode = in.read(2);
     check(mode <= static_cast<uint32_t>(ClassMode::kMasked), "unknown class mode");
     c.mode = static_cast<ClassMode>(mode);
     c.shift = static_cast<int>(in.read(4));
     check(c.shift <= kMaxShift && (c.shift == 0 || c.mode == ClassMode::kPlain), "shift does not fit the class mode");
-    check(c.shift == 0 || tables.model == ClassModel::kBands, "contexts from neighbours allow no shift");
     if (c.mode == ClassMode::kMasked) check(read_mask_table(in, c.mask_lengths), "mask table is not a valid code");
     if (c.mode != ClassMode::kZero)
       check(read_table(in, c.value_lengths, token_minimum == 0), "value table is not a valid code");
@@ -200,7 +241,7 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
 
 uint64_t class_section_bound(uint64_t kept_bands) {
   // Two tables of an entry count and 256 lengths of at most 8 bits, mode and shift, for each class; and the class
-  // count.
+  // count. A table of weights is smaller.
   constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 7;
   // The class map: a table, and codes that are no longer on average than numbers of 5 bits, or a bit longer if limited.
   return (6 + (kMaxClasses + 1) * kClassBits + std::max<uint64_t>(kept_bands, kContexts) * 6 + 7) / 8;
@@ -215,6 +256,12 @@ uint64_t table_size_bits(const CodeLengths& lengths, bool is_ascending) {
 uint64_t mask_table_size_bits(const CodeLengths& lengths) {
   BitCounter counter;
   write_mask_table(counter, lengths);
+  return counter.bits;
+}
+
+uint64_t weight_table_size_bits(const Weights& weights, bool is_ascending) {
+  BitCounter counter;
+  write_weight_table(counter, weights, is_ascending);
   return counter.bits;
 }
 

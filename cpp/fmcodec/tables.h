@@ -9,24 +9,25 @@
 
 #include "fmcodec/bits.h"
 #include "fmcodec/code_table.h"
-#include "fmcodec/kernels/kernels.h"
+#include "fmcodec/rans.h"
 
 namespace fmc {
 
-inline constexpr size_t kMaxClasses = kMaxStreams;
+inline constexpr size_t kMaxClasses = 32;
 inline constexpr int kMaxShift = 13;
 
-// What decides about the class of a symbol. Stored in the format.
+// What decides about the class of a symbol. Stored in the format. All classes of kNeighbours, and only they, are kRans.
 enum class ClassModel : uint8_t { kBands = 0, kNeighbours = 1 };
 
 // Stored in the format.
-enum class ClassMode : uint8_t { kZero = 0, kPlain = 1, kMasked = 2 };
+enum class ClassMode : uint8_t { kZero = 0, kPlain = 1, kMasked = 2, kRans = 3 };
 
 struct TableClass {
   ClassMode mode = ClassMode::kZero;
   int shift = 0;
   CodeLengths value_lengths{};
   CodeLengths mask_lengths{};
+  Weights weights{};  // kRans
 };
 
 struct Tables {
@@ -50,5 +51,6 @@ inline unsigned class_bits(size_t class_count) { return static_cast<unsigned>(st
 // Bits of a value table in a class section, and of a mask table. At least one token must be used.
 uint64_t table_size_bits(const CodeLengths& lengths, bool is_ascending);
 uint64_t mask_table_size_bits(const CodeLengths& lengths);
+uint64_t weight_table_size_bits(const Weights& weights, bool is_ascending);
 
 }  // namespace fmc

@@ -19,12 +19,12 @@ from fmcodec import _core
 
 Transform = Literal["identity", "dct"]
 ClassModel = Literal["bands", "neighbours"]
-ClassMode = Literal["zero", "plain", "masked"]
+ClassMode = Literal["zero", "plain", "masked", "rans"]
 
 # In the order of their codes in docs/format.md.
 TRANSFORMS: tuple[Transform, ...] = ("identity", "dct")
 CLASS_MODELS: tuple[ClassModel, ...] = ("bands", "neighbours")
-CLASS_MODES: tuple[ClassMode, ...] = ("zero", "plain", "masked")
+CLASS_MODES: tuple[ClassMode, ...] = ("zero", "plain", "masked", "rans")
 CONTEXT_COUNT = 97
 TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32)}
 
@@ -33,21 +33,24 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One class of bands or contexts, and its tables (docs/format.md, sections 6 to 8).
 
     ``value_lengths`` and ``mask_lengths`` are code lengths by token, 0 for tokens that are not used, cut after the last
-    used token.
+    used token. Mode ``"rans"``, the only one of contexts, has ``weights`` instead, cut likewise: shares of the symbols,
+    of which the three highest bits count.
     """
 
     mode: ClassMode
     shift: int = 0
     value_lengths: tuple[int, ...] = ()
     mask_lengths: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 13:
             raise ValueError(f"shift must be 0 to 13, not {self.shift}")
         if self.shift and self.mode != "plain":
             raise ValueError(f"shift must be 0 in mode {self.mode!r}, not {self.shift}")
-        _check_lengths("value_lengths", self.value_lengths, is_used=self.mode != "zero")
+        _check_lengths("value_lengths", self.value_lengths, is_used=self.mode in ("plain", "masked"))
         _check_lengths("mask_lengths", self.mask_lengths, is_used=self.mode == "masked")
+        _check_weights(self.weights, is_used=self.mode == "rans")
         if self.mode == "masked" and self.value_lengths[0]:
             raise ValueError("value_lengths[0] must be 0 in mode 'masked': zeros are in the mask")
 
@@ -68,6 +71,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"classes must be 1 to 32 entries, not {len(self.classes)}")
         if self.class_map and not 0 <= min(self.class_map) <= max(self.class_map) < len(self.classes):
             raise ValueError(f"class_map must name classes 0 to {len(self.classes) - 1}")
+        if any((table_class.mode == "rans") != (self.model == "neighbours") for table_class in self.classes):
+            raise ValueError("mode must be 'rans' with model 'neighbours', and only there")
         if self.model == "neighbours":
             self._check_contexts()
 
@@ -77,8 +82,6 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         steps = {right - left for left, right in itertools.pairwise(self.class_map)}
         if self.class_map[0] != 0 or not steps <= {0, 1} or self.class_map[-1] != len(self.classes) - 1:
             raise ValueError("class_map must number the classes in the order of the contexts")
-        if any(table_class.shift for table_class in self.classes):
-            raise ValueError("shift must be 0 with model 'neighbours'")
 
 
 class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
@@ -243,7 +246,8 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
         native.clamps_nonfinite = spec.nonfinite == "clamp"
         if spec.tables is not None:
             classes = [
-                (CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths) for c in spec.tables.classes
+                (CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths, c.weights)
+                for c in spec.tables.classes
             ]
             native.set_tables(CLASS_MODELS.index(spec.tables.model), spec.tables.class_map, classes)
         spec.__dict__["_native"] = native
@@ -266,15 +270,21 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
     )
 
 
-def tables_of_native(tables: tuple[int, list[int], list[tuple[int, int, list[int], list[int]]]]) -> Tables:
+def tables_of_native(tables: tuple[int, list[int], list[tuple[int, int, list[int], list[int], list[int]]]]) -> Tables:
     """The core's form of tables as a `Tables`."""
     model, class_map, classes = tables
     return Tables(
         model=CLASS_MODELS[model],
         class_map=tuple(class_map),
         classes=tuple(
-            TableClass(mode=CLASS_MODES[mode], shift=shift, value_lengths=tuple(values), mask_lengths=tuple(masks))
-            for mode, shift, values, masks in classes
+            TableClass(
+                mode=CLASS_MODES[mode],
+                shift=shift,
+                value_lengths=tuple(values),
+                mask_lengths=tuple(masks),
+                weights=tuple(weights),
+            )
+            for mode, shift, values, masks, weights in classes
         ),
     )
 
@@ -294,6 +304,23 @@ def _integers(values: Iterable[Any]) -> tuple[int, ...]:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must be {low} to {high}, not {value}")
+
+
+def leading_bits(weight: int) -> int:
+    """The three highest bits of a weight; the others become 0 (docs/format.md, section 8.2)."""
+    low = max(0, weight.bit_length() - 3)
+    return weight >> low << low
+
+
+def _check_weights(weights: tuple[int, ...], *, is_used: bool) -> None:
+    if not is_used and weights:
+        raise ValueError("weights must be empty in this mode")
+    if not is_used:
+        return
+    if not weights or len(weights) > 256 or not weights[-1] or not 0 <= min(weights) <= max(weights) < 2**15:
+        raise ValueError("weights must be 1 to 256 numbers of 0 to 32767, the last not 0")
+    if any(weight != leading_bits(weight) for weight in weights):
+        raise ValueError("weights must have at most three significant bits")
 
 
 def _check_lengths(name: str, lengths: tuple[int, ...], *, is_used: bool) -> None:

@@ -89,9 +89,9 @@ def cases() -> list[Case]:
         model="neighbours",
         class_map=(0,) * 9 + (1,) * 50 + (2,) * 38,
         classes=(
-            TableClass(mode="masked", value_lengths=(0, *range(1, 15), 14), mask_lengths=(8,) * 256),
-            TableClass(mode="plain", value_lengths=(4,) * 16),
-            TableClass(mode="plain", value_lengths=(1, *[5] * 14, 4)),
+            TableClass(mode="rans", weights=(1024, *[1] * 15)),
+            TableClass(mode="rans", weights=(1,) * 16),
+            TableClass(mode="rans", weights=(14, *range(8, 1, -1), *[1] * 8)),
         ),
     )
     few_codes = np.minimum(np.abs(peaked(31, (4, 6, 8), bits=3)), 3)

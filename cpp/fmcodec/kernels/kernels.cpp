@@ -11,6 +11,7 @@
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/kernels/lattice-inl.h"
 #include "fmcodec/kernels/quantize-inl.h"
+#include "fmcodec/kernels/rans-inl.h"
 #include "fmcodec/kernels/wavelet-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -89,9 +90,8 @@ const KernelTable* kernel_table() {
       .place_kind = place_kind,
       .mean_of_runs = mean_of_runs,
       .repeat_each = repeat_each,
-      .count_classes = count_classes,
-      .scatter_classes = scatter_classes,
-      .gather_classes = gather_classes,
+      .write_rans = write_rans,
+      .read_rans = read_rans,
   };
   return &kTable;
 }

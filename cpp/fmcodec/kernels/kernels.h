@@ -21,8 +21,18 @@ inline constexpr size_t kSlackBytes = 64;
 inline constexpr uint8_t kMeanBins = 32;
 inline constexpr uint8_t kNarrowSpread = 8;
 inline constexpr size_t kContexts = 1 + 3 * kMeanBins;
-// Streams that scatter_classes and gather_classes can tell apart.
-inline constexpr size_t kMaxStreams = 32;
+// rANS (section 7.5): frequencies of kRansBits bits, states from kRansLow to 2^31 - 1, words of 16 bits.
+inline constexpr uint32_t kRansBits = 12;
+inline constexpr uint32_t kRansTotal = 1 << kRansBits;
+inline constexpr uint32_t kRansLow = 1 << 15;
+inline constexpr size_t kRansMaxLanes = 32;
+struct alignas(16) RansSymbol {
+  uint32_t frequency = 1;
+  uint32_t begin = 0;  // sum of the frequencies of smaller tokens
+  // Division by the frequency of what is below 2^31: multiplied by `reciprocal`, shifted right by `shift`.
+  uint32_t reciprocal = 0;
+  uint32_t shift = 0;
+};
 
 struct Quantizer {
   float step;
@@ -126,14 +136,15 @@ struct KernelTable {
   // Each of `count` values `run` times.
   void (*repeat_each)(const uint8_t* values, size_t run, size_t count, uint8_t* out);
 
-  // --- streams of classes. Every class is below class_count <= kMaxStreams.
-  void (*count_classes)(const uint8_t* classes, size_t count, size_t class_count, uint64_t* counts);
-  // Appends each token to the stream of its class. Pointers are moved to the ends.
-  void (*scatter_classes)(const uint8_t* tokens, const uint8_t* classes, size_t count, size_t class_count,
-                          uint8_t** streams);
-  // The inverse.
-  void (*gather_classes)(const uint8_t** streams, const uint8_t* classes, size_t count, size_t class_count,
-                         uint8_t* tokens);
+  // --- rANS (section 7.5). Token i of a run belongs to lane i mod lanes, a power of two; each has one of 32 classes.
+  // Codes a run of tokens, the last one first, by the symbols of (class, token). Words go below `words`; returns the
+  // last one.
+  uint8_t* (*write_rans)(const RansSymbol* symbols, const uint8_t* classes, const uint8_t* tokens, size_t count,
+                         uint32_t* states, size_t lanes, uint8_t* words);
+  // The inverse. slots[class][slot]: token, frequency - 1 at bit 8, slot less the begin of the token at bit 20. Returns
+  // the next word, or null if the words went beyond `end`; kSlackBytes behind it are readable.
+  const uint8_t* (*read_rans)(const uint32_t* slots, const uint8_t* classes, size_t count, uint32_t* states,
+                              size_t lanes, const uint8_t* words, const uint8_t* end, uint8_t* tokens);
 };
 
 }  // namespace fmc

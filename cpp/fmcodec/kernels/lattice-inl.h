@@ -98,65 +98,6 @@ HWY_ATTR void repeat_each(const uint8_t* values, size_t run, size_t count, uint8
   }
 }
 
-HWY_ATTR void count_classes(const uint8_t* classes, size_t count, size_t class_count, uint64_t* counts) {
-#if FMC_HAS_BYTE_COMPRESS
-  for (size_t k = 0; k < class_count; ++k) counts[k] = 0;
-  for (size_t i = 0; i < count; i += 64) {
-    const __m512i v = _mm512_loadu_si512(classes + i);
-    const uint64_t valid = low_bits(count - i);
-    for (size_t k = 0; k < class_count; ++k) {
-      counts[k] += __builtin_popcountll(_mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(static_cast<char>(k))) & valid);
-    }
-  }
-#else
-  uint64_t partial[4][kMaxStreams] = {};
-  size_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    for (size_t t = 0; t < 4; ++t) ++partial[t][classes[i + t]];
-  }
-  for (; i < count; ++i) ++partial[0][classes[i]];
-  for (size_t k = 0; k < class_count; ++k) counts[k] = partial[0][k] + partial[1][k] + partial[2][k] + partial[3][k];
-#endif
-}
-
-HWY_ATTR void scatter_classes(const uint8_t* tokens, const uint8_t* classes, size_t count, size_t class_count,
-                              uint8_t** streams) {
-#if FMC_HAS_BYTE_COMPRESS
-  for (size_t i = 0; i < count; i += 64) {
-    const __m512i v = _mm512_loadu_si512(tokens + i), c = _mm512_loadu_si512(classes + i);
-    const uint64_t valid = low_bits(count - i);
-    for (size_t k = 0; k < class_count; ++k) {
-      const uint64_t word = _mm512_cmpeq_epi8_mask(c, _mm512_set1_epi8(static_cast<char>(k))) & valid;
-      _mm512_storeu_si512(streams[k], _mm512_maskz_compress_epi8(word, v));
-      streams[k] += __builtin_popcountll(word);
-    }
-  }
-#else
-  for (size_t i = 0; i < count; ++i) *streams[classes[i]]++ = tokens[i];
-  (void)class_count;
-#endif
-}
-
-HWY_ATTR void gather_classes(const uint8_t** streams, const uint8_t* classes, size_t count, size_t class_count,
-                             uint8_t* tokens) {
-#if FMC_HAS_BYTE_COMPRESS
-  for (size_t i = 0; i < count; i += 64) {
-    const __m512i c = _mm512_loadu_si512(classes + i);
-    const uint64_t valid = low_bits(count - i);
-    __m512i v = _mm512_setzero_si512();
-    for (size_t k = 0; k < class_count; ++k) {
-      const uint64_t word = _mm512_cmpeq_epi8_mask(c, _mm512_set1_epi8(static_cast<char>(k))) & valid;
-      v = _mm512_mask_expand_epi8(v, word, _mm512_loadu_si512(streams[k]));
-      streams[k] += __builtin_popcountll(word);
-    }
-    _mm512_storeu_si512(tokens + i, v);
-  }
-#else
-  for (size_t i = 0; i < count; ++i) tokens[i] = *streams[classes[i]]++;
-  (void)class_count;
-#endif
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace fmc
 HWY_AFTER_NAMESPACE();

@@ -5,7 +5,9 @@ from fmcodec.reference.blocks import BlockCoder
 from fmcodec.reference.choice import choose_tables, log2_fixed
 from fmcodec.reference.entropy import ClassCoder, Code, limited_lengths, read_tokens, token_minimum, write_tokens
 from fmcodec.reference.frame import Header, decode, encode, read_header
+from fmcodec.reference.lattice import ordered_phases
 from fmcodec.reference.quantize import levels_from_values, values_from_levels
+from fmcodec.reference.rans import RansReader, RansTables, RansWriter, frequencies_of, weights_of
 from fmcodec.reference.section import crc32c, read_spec_section, write_spec_section
 from fmcodec.reference.tables import (
     read_class_section,
@@ -27,6 +29,9 @@ __all__ = [
     "ClassCoder",
     "Code",
     "Header",
+    "RansReader",
+    "RansTables",
+    "RansWriter",
     "choose_tables",
     "coefficients_from_levels",
     "coefficients_from_symbols",
@@ -34,10 +39,12 @@ __all__ = [
     "dct_matrix",
     "decode",
     "encode",
+    "frequencies_of",
     "levels_from_coefficients",
     "levels_from_values",
     "limited_lengths",
     "log2_fixed",
+    "ordered_phases",
     "read_class_section",
     "read_header",
     "read_spec_section",
@@ -46,6 +53,7 @@ __all__ = [
     "symbols_from_coefficients",
     "token_minimum",
     "values_from_levels",
+    "weights_of",
     "write_class_section",
     "write_spec_section",
     "write_tokens",

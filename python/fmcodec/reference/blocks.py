@@ -10,8 +10,8 @@ import numpy as np
 from fmcodec.errors import CorruptStreamError
 from fmcodec.reference import lattice
 from fmcodec.reference.bits import BitReader, BitWriter, IntArray
-from fmcodec.reference.entropy import ClassCoder, token_minimum
-from fmcodec.reference.tables import streams
+from fmcodec.reference.entropy import ClassCoder, fits, symbols_from_tokens, token_minimum, tokens_from_symbols
+from fmcodec.reference.rans import RansReader, RansTables, RansWriter
 from fmcodec.spec import CodecSpec, Tables
 
 KIND_CODED = 0
@@ -24,11 +24,15 @@ class BlockCoder:
     """Writes and reads the blocks of one group with the tables of the group."""
 
     def __init__(self, tables: Tables, spec: CodecSpec, band_count: int) -> None:
-        minimum = token_minimum(spec)
-        self._tables = tables
+        self._minimum = token_minimum(spec)
         self._class_map = np.array(tables.class_map, dtype=np.int64)
         self._band_count = band_count
-        self._coders = [ClassCoder(table_class, minimum) for table_class in tables.classes]
+        self._coders: list[ClassCoder] = []
+        self._rans: RansTables | None = None
+        if tables.model == "bands":
+            self._coders = [ClassCoder(table_class, self._minimum) for table_class in tables.classes]
+        else:
+            self._rans = RansTables([table_class.weights for table_class in tables.classes])
         self._widest_raw = spec.bits if spec.transform == "identity" else spec.bits + 4
 
     def write(self, symbols: IntArray) -> bytes:
@@ -36,10 +40,8 @@ class BlockCoder:
         if not symbols.any():
             return b""
         raw = _write_raw(symbols)
-        if not all(self._coders[number].can_write(stream) for number, stream in streams(self._tables, symbols)):
-            return raw
-        coded = self._write_coded(symbols)
-        return raw if len(coded) > len(raw) else coded
+        coded = self._write_neighbours(symbols) if self._rans else self._write_bands(symbols)
+        return raw if coded is None or len(coded) > len(raw) else coded
 
     def read(self, part: bytes, rows: int, columns: int, offset: int) -> IntArray:
         """Section 9: the symbols of a block that begins at byte ``offset`` of the frame."""
@@ -52,32 +54,46 @@ class BlockCoder:
             return self._read_raw(part, shape, offset)
         raise CorruptStreamError(f"a block cannot be of kind {part[0]}", offset)
 
-    def _write_coded(self, symbols: IntArray) -> bytes:
+    def _write_bands(self, symbols: IntArray) -> bytes | None:
+        """The coded block with classes of bands; None if a symbol has no code."""
         writer = BitWriter()
-        for number, stream in streams(self._tables, symbols):
-            self._coders[number].write(writer, stream)
+        for number, coder in enumerate(self._coders):
+            stream = symbols[self._class_map == number].reshape(-1)
+            if not coder.can_write(stream):
+                return None
+            coder.write(writer, stream)
+        return bytes([KIND_CODED]) + writer.to_bytes()
+
+    def _write_neighbours(self, symbols: IntArray) -> bytes | None:
+        """The coded block with contexts from neighbours; None if a symbol has no code."""
+        assert self._rans is not None
+        if not fits(symbols, 0, self._minimum):
+            return None
+        writer = RansWriter(self._rans, symbols.size)
+        for phase_symbols, contexts in reversed(list(lattice.ordered_phases(symbols))):
+            tokens, classes = tokens_from_symbols(phase_symbols, 0), self._class_map[contexts]
+            if not self._rans.frequencies[classes, tokens].all():
+                return None
+            writer.write(tokens, classes)
         return bytes([KIND_CODED]) + writer.to_bytes()
 
     def _read_coded(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
-        reader = BitReader(part[1:], offset + 1)
-        if self._tables.model == "bands":
-            symbols = np.zeros(shape, dtype=np.int64)
-            for number, coder in enumerate(self._coders):
-                members = self._class_map == number
-                symbols[members] = coder.read(reader, symbols[members].size).reshape(-1, *shape[1:])
-        else:
+        if self._rans:
+            reader = RansReader(self._rans, math.prod(shape), part[1:], offset)
             symbols = lattice.restore(shape, lambda contexts: self._read_phase(reader, contexts))
-        reader.finish()
+            reader.finish()
+            return symbols
+        bits = BitReader(part[1:], offset + 1)
+        symbols = np.zeros(shape, dtype=np.int64)
+        for number, coder in enumerate(self._coders):
+            members = self._class_map == number
+            symbols[members] = coder.read(bits, symbols[members].size).reshape(-1, *shape[1:])
+        bits.finish()
         return symbols
 
-    def _read_phase(self, reader: BitReader, contexts: IntArray) -> IntArray:
+    def _read_phase(self, reader: RansReader, contexts: IntArray) -> IntArray:
         """Section 7.4: the symbols of a phase."""
-        classes = self._class_map[contexts]
-        symbols = np.zeros(len(contexts), dtype=np.int64)
-        for number, coder in enumerate(self._coders):
-            members = classes == number
-            symbols[members] = coder.read(reader, int(members.sum()))
-        return symbols
+        return symbols_from_tokens(reader.read(self._class_map[contexts]), self._minimum)
 
     def _read_raw(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
         if len(part) < RAW_START.size:

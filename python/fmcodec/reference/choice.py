@@ -21,17 +21,18 @@ from fmcodec.reference.entropy import (
     tokens_from_symbols,
 )
 from fmcodec.reference.lattice import ordered_phases
+from fmcodec.reference.rans import TOTAL, frequencies_of, lane_count, weights_of
 from fmcodec.reference.tables import (
     CONTEXT_COUNT,
     MASK_TABLES,
     ones_of_64,
     scan_order,
     standard_mask_tables,
-    streams,
     write_mask_table,
     write_table,
+    write_weight_table,
 )
-from fmcodec.spec import ClassModel, CodecSpec, TableClass, Tables
+from fmcodec.spec import CodecSpec, TableClass, Tables
 
 MOST_CLASSES = 32
 EXACT_EFFORT = 3
@@ -243,7 +244,8 @@ def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntA
     histograms = np.zeros((len(classes), TOKEN_COUNT), dtype=np.int64)
     if any(is_counted):
         for block in blocks:
-            for number, stream in streams(tables, block):
+            for number in range(len(classes)):
+                stream = block[np.array(tables.class_map) == number].reshape(-1)
                 histograms[number] += np.bincount(mask_bytes(stream), minlength=TOKEN_COUNT)
     chosen = [
         choose_mode(item, histograms[number] if is_counted[number] else None, minimum, spec.max_code_length)
@@ -270,10 +272,25 @@ def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
     candidates = [_choose_band_tables(blocks, spec, most_classes) for most_classes in (MOST_CLASSES, FEW_CLASSES)]
     if all(fits(block, 0, token_minimum(spec)) for block in blocks):
         chosen = choose_classes(context_items(blocks), CONTEXT_COUNT)
-        class_map = _numbered_classes(chosen, CONTEXT_COUNT)
-        unfinished = _unfinished("neighbours", class_map, chosen)
-        candidates.append(_choose_modes(unfinished, [item for _, item in chosen], blocks, spec))
+        candidates.append(_weigh_classes(chosen, blocks, token_minimum(spec)))
     return min(candidates, key=lambda candidate: candidate.bits).tables
+
+
+def _weigh_classes(chosen: Sequence[tuple[int, Item]], blocks: Sequence[IntArray], minimum: int) -> CostedTables:
+    """Section 10.9: tables of contexts."""
+    bits = CONTEXT_COUNT * class_width(len(chosen)) + sum(32 * lane_count(block.size) for block in blocks)
+    classes = []
+    for _, item in chosen:
+        weights = weights_of(item.histogram)
+        frequencies = frequencies_of(weights).tolist()
+        writer = BitWriter()
+        write_weight_table(writer, weights, scan_order(minimum))
+        pairs = zip(item.histogram.tolist(), frequencies, strict=True)
+        bits += sum(h * (log2_fixed(TOTAL) - log2_fixed(frequency)) for h, frequency in pairs if h) // 65536
+        bits += len(writer)
+        classes.append(TableClass(mode="rans", weights=weights))
+    class_map = _numbered_classes(chosen, CONTEXT_COUNT)
+    return CostedTables(Tables(model="neighbours", class_map=tuple(class_map.tolist()), classes=tuple(classes)), bits)
 
 
 def _choose_band_tables(blocks: Sequence[IntArray], spec: CodecSpec, most_classes: int) -> CostedTables:
@@ -285,9 +302,9 @@ def _choose_band_tables(blocks: Sequence[IntArray], spec: CodecSpec, most_classe
     items = bucket_items(by_position, bucket_of, token_minimum(spec), SAMPLE_RUN[spec.effort])
     chosen = choose_classes(items, band_count, most_classes)
     class_map = _numbered_classes(chosen, LARGEST_BUCKET + 1)[bucket_of]
-    return _choose_modes(_unfinished("bands", class_map, chosen), [item for _, item in chosen], blocks, spec)
+    return _choose_modes(_unfinished(class_map, chosen), [item for _, item in chosen], blocks, spec)
 
 
-def _unfinished(model: ClassModel, class_map: IntArray, chosen: Sequence[tuple[int, Item]]) -> Tables:
+def _unfinished(class_map: IntArray, chosen: Sequence[tuple[int, Item]]) -> Tables:
     """The map of the chosen classes, their modes still open."""
-    return Tables(model=model, class_map=tuple(class_map.tolist()), classes=(TableClass(mode="zero"),) * len(chosen))
+    return Tables(class_map=tuple(class_map.tolist()), classes=(TableClass(mode="zero"),) * len(chosen))

@@ -1,28 +1,28 @@
-"""Class sections, and the streams of a block (docs/format.md, sections 7.3 and 8)."""
+"""Class sections (docs/format.md, section 8)."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from fmcodec.errors import CorruptStreamError
-from fmcodec.reference.bits import BitReader, BitWriter, IntArray
+from fmcodec.reference.bits import BitReader, BitWriter
 from fmcodec.reference.entropy import (
     LARGEST_SHIFT,
     TOKEN_COUNT,
     Code,
     limited_lengths,
 )
-from fmcodec.reference.lattice import ordered_phases
 from fmcodec.spec import CLASS_MODELS, TableClass, Tables
 
 ASCENDING = range(256)
 CONTEXT_COUNT = 97
 MASK_TABLES = 32
 MASK_CODE_LENGTH = 12
+WEIGHT_BITS = 2
 MODES: tuple[Literal["zero", "plain", "masked"], ...] = ("zero", "plain", "masked")
 FIRST_LENGTH = 4
 LONGEST_LENGTH = 15
@@ -47,6 +47,9 @@ def write_class_section(tables: Tables, minimum: int) -> bytes:
         else:
             _write_band_map(writer, tables.class_map)
     for table_class in tables.classes:
+        if table_class.mode == "rans":
+            write_weight_table(writer, table_class.weights, scan_order(minimum))
+            continue
         writer.write_fields(MODES.index(table_class.mode), 2)
         writer.write_fields(table_class.shift, 4)
         if table_class.mode == "masked":
@@ -140,7 +143,8 @@ def read_class_section(data: bytes, band_count: int, minimum: int, offset: int =
         is_missing = model == "neighbours" and class_map[-1] + 1 != class_count
         if max(class_map) >= class_count or is_missing:
             raise CorruptStreamError(f"the class map does not fit {class_count} classes", offset)
-    classes = tuple(_read_class(reader, minimum) for _ in range(class_count))
+    read = _read_weight_class if model == "neighbours" else _read_class
+    classes = tuple(read(reader, minimum) for _ in range(class_count))
     reader.finish()
     try:
         return Tables(model=model, class_map=tuple(class_map), classes=classes)
@@ -165,6 +169,28 @@ def _read_band_map(reader: BitReader, band_count: int) -> list[int]:
             key = key[0] + 1, 2 * key[1] + reader.read_field(1)
         class_map.append(token_of_code[key])
     return class_map
+
+
+def write_weight_table(writer: BitWriter, weights: Sequence[int], order: Sequence[int]) -> None:
+    """Section 8.2: the widths of the weights, then up to two bits of each."""
+    widths = [weight.bit_length() for weight in weights]
+    write_table(writer, widths, order)
+    for token in order:
+        if token < len(weights) and widths[token] > 1:
+            stored = min(widths[token] - 1, WEIGHT_BITS)
+            writer.write_fields(weights[token] >> (widths[token] - 1 - stored) & (2**stored - 1), stored)
+
+
+def _read_weight_class(reader: BitReader, minimum: int) -> TableClass:
+    """Section 8.2: a class of contexts."""
+    order = scan_order(minimum)
+    widths = read_table(reader, order)
+    weights = [0] * len(widths)
+    for token in order:
+        if token < len(widths) and widths[token]:
+            stored = min(widths[token] - 1, WEIGHT_BITS)
+            weights[token] = (2**stored | reader.read_field(stored)) << (widths[token] - 1 - stored)
+    return TableClass(mode="rans", weights=tuple(weights))
 
 
 def _read_class(reader: BitReader, minimum: int) -> TableClass:
@@ -225,16 +251,3 @@ def _read_length(reader: BitReader, previous: int) -> int:
     if not reader.read_field(1):
         return reader.read_field(4)
     return -(reader.read_field(4) + 1)
-
-
-def streams(tables: Tables, symbols: IntArray) -> Iterator[tuple[int, IntArray]]:
-    """Section 7.3: the symbols of each stream of a block and the number of its class, in the order of the format."""
-    class_map = np.array(tables.class_map, dtype=np.int64)
-    if tables.model == "bands":
-        for number in range(len(tables.classes)):
-            yield number, symbols[class_map == number].reshape(-1)
-        return
-    for phase_symbols, contexts in ordered_phases(symbols):
-        classes = class_map[contexts]
-        for number in range(len(tables.classes)):
-            yield number, phase_symbols[classes == number]
