@@ -54,9 +54,12 @@ def _spec(x: FloatMap, transform: str) -> fmcodec.CodecSpec:
     )
 
 
-def _fmcodec(x: FloatMap, transform: str) -> Pipeline:
+def _fmcodec(x: FloatMap, transform: str, effort: str | None = None) -> Pipeline:
     spec = _spec(x, transform)
-    return Pipeline(f"fmcodec {fmcodec.active_isa()}", lambda: fmcodec.encode(x, spec), fmcodec.decode)
+    name = f"fmcodec {fmcodec.active_isa()}"
+    if effort:
+        spec, name = spec.replace(effort=EFFORTS[effort]), f"{name}, {effort}"
+    return Pipeline(name, lambda: fmcodec.encode(x, spec), fmcodec.decode)
 
 
 def _fmcodec_static(x: FloatMap, transform: str, calibration: FloatMap) -> Pipeline:
@@ -92,7 +95,8 @@ def _numpy_zstd(x: FloatMap, transform: str) -> Pipeline:
     return Pipeline("numpy + zstd -1" if transform == "identity" else "scipy dct + zstd -1", encode, decode)
 
 
-CODECS = [*fmcodec.available_isas(), "static", "peer"]
+CODECS = [*fmcodec.available_isas(), "fastest", "smallest", "static", "peer"]
+EFFORTS = {"fastest": 1, "smallest": 3}
 
 
 @pytest.fixture(params=["identity", "dct"])
@@ -106,6 +110,8 @@ def pipeline(
 ) -> Iterator[Pipeline]:
     if request.param == "peer":
         yield _numpy_zstd(feature_map, transform)
+    elif request.param in EFFORTS:
+        yield _fmcodec(feature_map, transform, request.param)
     elif request.param == "static":
         yield _fmcodec_static(feature_map, transform, calibration_map)
     else:
