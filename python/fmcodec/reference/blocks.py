@@ -28,18 +28,24 @@ class BlockCoder:
         self._tables = tables
         self._class_map = np.array(tables.class_map, dtype=np.int64)
         self._band_count = band_count
-        self._coders = [ClassCoder(table_class, minimum) for table_class in tables.classes]
+        self._coders = [ClassCoder(table_class, minimum, spec.code_layout) for table_class in tables.classes]
+        # Section 9: the bits of a coded block are whole words.
+        self._word_bits = spec.word_bits if spec.code_layout == "serial" else 8
         self._widest_raw = spec.bits if spec.transform == "identity" else spec.bits + 4
 
     def write(self, symbols: IntArray) -> bytes:
-        """Section 10.8: nothing if all symbols are 0, else the shorter kind, coded if both have the same size."""
+        """Section 10.8: nothing if all symbols are 0, else the shorter kind before padding to words, coded if equal."""
         if not symbols.any():
             return b""
         raw = _write_raw(symbols)
         if not all(self._coders[number].can_write(stream) for number, stream in streams(self._tables, symbols)):
             return raw
-        coded = self._write_coded(symbols)
-        return raw if len(coded) > len(raw) else coded
+        writer = BitWriter()
+        for number, stream in streams(self._tables, symbols):
+            self._coders[number].write(writer, stream)
+        if 1 + -(-len(writer) // 8) > len(raw):
+            return raw
+        return bytes([KIND_CODED]) + writer.to_bytes(self._word_bits)
 
     def read(self, part: bytes, rows: int, columns: int, offset: int) -> IntArray:
         """Section 9: the symbols of a block that begins at byte ``offset`` of the frame."""
@@ -52,12 +58,6 @@ class BlockCoder:
             return self._read_raw(part, shape, offset)
         raise CorruptStreamError(f"a block cannot be of kind {part[0]}", offset)
 
-    def _write_coded(self, symbols: IntArray) -> bytes:
-        writer = BitWriter()
-        for number, stream in streams(self._tables, symbols):
-            self._coders[number].write(writer, stream)
-        return bytes([KIND_CODED]) + writer.to_bytes()
-
     def _read_coded(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
         reader = BitReader(part[1:], offset + 1)
         if self._tables.model == "bands":
@@ -67,7 +67,7 @@ class BlockCoder:
                 symbols[members] = coder.read(reader, symbols[members].size).reshape(-1, *shape[1:])
         else:
             symbols = lattice.restore(shape, lambda contexts: self._read_phase(reader, contexts))
-        reader.finish()
+        reader.finish(self._word_bits)
         return symbols
 
     def _read_phase(self, reader: BitReader, contexts: IntArray) -> IntArray:
