@@ -28,6 +28,7 @@ def _inputs() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], int]]:
     symbols = rng.integers(-100, 100, COUNT).astype(np.int32)
     lengths = KERNELS.limited_code_lengths(np.bincount(tokens, minlength=256).tolist(), 12)
     bits, _ = KERNELS.write_wavelet(tokens, lengths)
+    serial_bits, _ = KERNELS.write_serial(tokens, symbols, 0, lengths)
     cases: dict[str, tuple[Callable[..., Any], tuple[Any, ...], int]] = {
         "quantize_to_tokens": (KERNELS.quantize_to_tokens, (values, FLOAT32, 0.1, 128, 8), values.nbytes),
         "quantize_to_levels": (KERNELS.quantize_to_levels, (values, FLOAT32, 0.1, 2048, 12), values.nbytes),
@@ -38,6 +39,8 @@ def _inputs() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], int]]:
         "measure_tokens": (KERNELS.measure_tokens, (tokens, 0), tokens.nbytes),
         "write_wavelet": (KERNELS.write_wavelet, (tokens, lengths), tokens.nbytes),
         "read_wavelet": (KERNELS.read_wavelet, (bits, lengths, COUNT), tokens.nbytes),
+        "write_serial": (KERNELS.write_serial, (tokens, symbols, 0, lengths), tokens.nbytes),
+        "read_serial": (KERNELS.read_serial, (serial_bits, 0, lengths, COUNT), tokens.nbytes),
         "crc32c": (KERNELS.crc32c, (bits,), len(bits)),
     }
     for size in (4, 8, 16, 32):

@@ -189,6 +189,7 @@ def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = Tru
     bits = draw(st.sampled_from([8, 8, 4, 2, 6] + ([] if dtype in ("int8", "uint8") else [9, 12, 16])))
     size = draw(st.sampled_from([1, 1, 4, 8, 16, 32]))
     steps = draw(st.sampled_from([1, size, max(channels, 1), 3]))
+    code_layout = draw(st.sampled_from(["wavelet", "serial"]))
     step_values = draw(st.sampled_from([[1], [1, 2, 3], [16, 17, 255, 65535]]))
     spec = CodecSpec(
         step=draw(st.sampled_from([1.0, 0.5, 0.1, 1 / 3, 0.01, 3.7, 2.0**-64, 2.0**64])),
@@ -200,6 +201,8 @@ def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = Tru
         kept_bands=draw(st.none() | st.integers(1, size)),
         band_steps=tuple(draw(st.lists(st.sampled_from(step_values), min_size=steps, max_size=steps))),
         permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)) if channels else None,
+        code_layout=code_layout,
+        word_bits=draw(st.sampled_from([8, 16, 32, 64])) if code_layout == "serial" else 32,
         dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
         max_code_length=draw(st.integers(8, 15)),
         block_shape=draw(st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9))),

@@ -118,6 +118,24 @@ def test_external_specs(tmp_path: Path, x: npt.NDArray[np.float32]) -> None:
     assert "(not in the frame)" in run_fine("inspect", files[0], "--spec", spec.to_json())
 
 
+def test_relayout(tmp_path: Path, x: npt.NDArray[np.float32]) -> None:
+    spec = CodecSpec(step=0.1, zero_point=100)
+    frame = fmcodec.encode(x, spec)
+    (tmp_path / "x.fmc").write_bytes(frame)
+    run_fine("relayout", tmp_path / "x.fmc", tmp_path / "s.fmc", "--layout", "serial", "--word-bits", 16)
+    serial = spec.replace(code_layout="serial", word_bits=16)
+    assert (tmp_path / "s.fmc").read_bytes() == fmcodec.encode(x, serial)
+    run_fine("relayout", tmp_path / "s.fmc", tmp_path / "w.fmc", "--layout", "wavelet")
+    assert (tmp_path / "w.fmc").read_bytes() == frame
+    (tmp_path / "x.fmc").write_bytes(fmcodec.encode(x, spec, embed_spec=False))
+    files = tmp_path / "x.fmc", tmp_path / "e.fmc"
+    check_failure(run("relayout", *files, "--layout", "serial"), "spec")
+    run_fine("relayout", *files, "--layout", "serial", "--spec", spec.to_json(), "--threads", 2)
+    assert files[1].read_bytes() == fmcodec.encode(x, spec.replace(code_layout="serial"), embed_spec=False)
+    wrong = run("relayout", tmp_path / "s.fmc", tmp_path / "w.fmc", "--layout", "wavelet", "--word-bits", 8)
+    check_failure(wrong, "word_bits is for code_layout 'serial'")
+
+
 def test_errors_are_one_line(tmp_path: Path, x: npt.NDArray[np.float32]) -> None:
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "double.npy", x.astype(np.float64))

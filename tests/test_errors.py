@@ -124,6 +124,9 @@ def is_head_error(frame: bytes, spec: CodecSpec | None) -> bool:
 # --- frames to start from
 
 
+LOW_BITS = CodecSpec(step=0.002, bits=14, zero_point=5000, code_layout="serial", word_bits=16)
+
+
 def small_frames() -> dict[str, bytes]:
     """One frame of each kind."""
     rng = np.random.default_rng(5)
@@ -136,13 +139,16 @@ def small_frames() -> dict[str, bytes]:
         "dct": fmcodec.encode(smooth.astype(np.float32), dct.replace(block_shape=(3, 7))),
         "masked": fmcodec.encode(sparse.astype(np.uint8), CodecSpec(bits=4)),
         "neighbours": fmcodec.encode(rough, CodecSpec(bits=5, effort=3)),
+        "serial": fmcodec.encode(smooth.astype(np.float32), LOW_BITS),
         # Static tables without codes for such values.
         "raw": fmcodec.encode(rng.integers(0, 200, (2, 3, 3)).astype(np.uint8), CodecSpec(tables=only_zeros(2))),
     }
     blocks = {name: take_apart(frame).payload[-1] for name, frame in frames.items()}
-    assert [block[0] for block in blocks.values()] == [0, 0, 0, 1]
+    assert [block[0] for block in blocks.values()] == [0, 0, 0, 0, 1]
     tables = reference.read_class_section(take_apart(frames["masked"]).payload[0], 2, 0)
     assert "masked" in [table_class.mode for table_class in tables.classes]
+    tables = reference.read_class_section(take_apart(frames["serial"]).payload[0], 6, -128)
+    assert max(table_class.shift for table_class in tables.classes) > 0
     return frames
 
 
@@ -214,7 +220,20 @@ def compare_outcomes(frame: bytes, spec: CodecSpec | None = None) -> bool:
         assert reference.read_header(frame).value_count > MOST_VALUES
         return False
     assert ours == outcome(lambda: reference.decode(frame, spec=spec))
+    if spec is None:
+        check_relayout(frame, ours)
     return len(ours) > 1
+
+
+def check_relayout(frame: bytes, expected: tuple[Any, ...]) -> None:
+    """In the other layout the frame decodes to the same, or to the same error if that is not found before."""
+    for code_layout in ("wavelet", "serial"):
+        try:
+            moved = fmcodec.relayout(frame, code_layout, max_bytes=4 * MOST_VALUES, threads=2)
+        except FmcodecError as error:
+            assert expected == (type(error),)
+        else:
+            assert outcome(lambda moved=moved: fmcodec.decode(moved)) == expected
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -447,6 +466,16 @@ def spec_case(**fields: Any) -> bytes:
     return STATIC._replace(section=reference.write_spec_section(spec.replace(**fields))).build()
 
 
+def serial_section(word_bits: int) -> bytes:
+    """The spec section of STATIC with coder 2 and this word_bits."""
+    return STATIC.section[:10] + b"\2" + STATIC.section[11:20] + bytes([word_bits]) + STATIC.section[20:]
+
+
+def serial_case(word_bits: int) -> bytes:
+    """STATIC with coder 2; its block, of 4 bits, has no place in larger words."""
+    return STATIC._replace(section=serial_section(word_bits)).build()
+
+
 DCT_SECTION = CodecSpec(transform="dct", transform_size=8, permutation=(1, 0))
 SPEC_CASES = [
     (0, "spec section is too short", STATIC._replace(section=STATIC.section[:15]).build()),
@@ -459,7 +488,13 @@ SPEC_CASES = [
     (8, "kept_bands", section_case(9, b"\0")),
     (8, "kept_bands", section_case(9, b"\2")),
     (10, "unknown coder", section_case(10, b"\0")),
-    (10, "unknown coder", section_case(10, b"\2")),
+    (10, "unknown coder", section_case(10, b"\3")),
+    # With coder 2 the permutation begins a byte later.
+    (20, "word_bits must be 8, 16, 32 or 64", section_case(10, b"\2")),
+    (20, "word_bits must be 8, 16, 32 or 64", serial_case(0)),
+    (20, "word_bits must be 8, 16, 32 or 64", serial_case(24)),
+    (20, "word_bits must be 8, 16, 32 or 64", serial_case(128)),
+    (20, "spec section is too short", STATIC._replace(section=serial_section(8)[:20]).build()),
     (11, "reserved spec flags", section_case(11, b"\7")),
     (12, "list in the spec section", section_case(12, b"\0\0\0\0")),
     (12, "list in the spec section", section_case(12, b"\xff\xff\xff\xff")),
@@ -684,6 +719,32 @@ def test_block(name: str) -> None:
     section, block, message = BLOCK_CASES[name]
     parts = BASE._replace(payload=[bits(section), block])
     expect(CorruptStreamError, parts.offset(1), message, parts.build())
+
+
+SERIAL_CASES = {
+    "a byte of a word": (16, PLAIN, bits("01011"), "ends inside a word"),
+    "three bytes of words": (16, PLAIN, bits("01011") + bytes(2), "ends inside a word"),
+    "no word": (16, PLAIN, b"", "ends before its symbols"),
+    "a word too many": (16, PLAIN, bits("01011") + bytes(3), "bits are left over"),
+    "padding that is not 0": (16, PLAIN, bits("01011 1") + bytes(1), "bits are left over"),
+    "padding that is not 0 in another byte": (64, PLAIN, bits("01011") + bytes(6) + b"\x80", "bits are left over"),
+    "low bits missing": (8, PLAIN.replace("10 0000", "10 1100"), bits("0000 1000 0000 1000"), "ends before its"),
+    "words for zeros": (32, ZERO, bytes(4), "bits are left over"),
+}
+
+
+@pytest.mark.parametrize("name", SERIAL_CASES)
+def test_serial_block(name: str) -> None:
+    word_bits, section, block, message = SERIAL_CASES[name]
+    spec = CodecSpec(code_layout="serial", word_bits=word_bits)
+    parts = BASE._replace(section=reference.write_spec_section(spec), payload=[bits(section), b"\0" + block])
+    expect(CorruptStreamError, parts.offset(1), message, parts.build())
+    with pytest.raises(CorruptStreamError, match=message):
+        fmcodec.relayout(parts.build(), "wavelet")
+    # As many bits as there should be, and whole words.
+    bit_count = {PLAIN: 5, ZERO: 0}.get(section, 20)
+    valid = parts._replace(payload=[parts.payload[0], bytes(1 + -(-bit_count // word_bits) * word_bits // 8)])
+    assert fmcodec.decode(valid.build()).tolist() == reference.decode(valid.build()).tolist() == [[[0] * 5]]
 
 
 def masked_class(mask_bytes: dict[int, int]) -> bytes:

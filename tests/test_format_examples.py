@@ -140,6 +140,27 @@ def check_masked_stream(example: Example) -> None:
     np.testing.assert_array_equal(fmcodec.decode(frame), x)
 
 
+def check_serial_stream(example: Example) -> None:
+    symbols = np.array(example.numbers("symbols"))
+    value_lengths = example.lengths("values")
+    if "masks" in example.attributes:
+        table_class = TableClass(mode="masked", value_lengths=value_lengths, mask_lengths=example.lengths("masks"))
+    else:
+        table_class = TableClass(mode="plain", shift=int(example.attributes["shift"]), value_lengths=value_lengths)
+    word_bits = int(example.attributes["word_bits"])
+    writer, coder = reference.BitWriter(), reference.ClassCoder(table_class, -128, "serial")
+    coder.write(writer, symbols)
+    assert writer.to_bytes(word_bits) == example.data
+    np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), len(symbols)), symbols)
+    # Levels of 9 bits on both sides of 0 have token_minimum = -128.
+    tables = Tables(class_map=(0,), classes=(table_class,))
+    spec = CodecSpec(bits=9, zero_point=128, code_layout="serial", word_bits=word_bits, tables=tables)
+    x = symbols.astype(np.float32).reshape(1, 1, -1)
+    frame = fmcodec.encode(x, spec)
+    assert frame.endswith(b"\0" + example.data)
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
+
+
 def check_dct_group(example: Example) -> None:
     rows = example.rows
     matrix = reference.dct_matrix(4)
@@ -225,6 +246,8 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "raw-block": check_raw_block,
     "contexts": check_contexts,
     "rans-block": check_rans_block,
+    "serial-masked": check_serial_stream,
+    "serial-low-bits": check_serial_stream,
 }
 
 

@@ -45,6 +45,12 @@ def test_everything_is_covered() -> None:
     assert {(entry["embed_spec"], "tables" in entry["spec"]) for entry in entries} == {
         (embeds, is_static) for embeds in (True, False) for is_static in (True, False)
     }
+    assert {(spec_of(name).code_layout, spec_of(name).word_bits) for name in ENTRIES} == {
+        ("wavelet", 32),
+        ("serial", 16),
+        ("serial", 32),
+        ("serial", 64),
+    }
     kinds = set()
     modes = set()
     models = set()

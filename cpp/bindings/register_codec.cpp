@@ -8,6 +8,7 @@
 #include "fmcodec/decode.h"
 #include "fmcodec/encode.h"
 #include "fmcodec/error.h"
+#include "fmcodec/relayout.h"
 #include "register.h"
 
 namespace py = pybind11;
@@ -69,6 +70,16 @@ class ParsedFrame {
     const Region region{origin[0], origin[1], origin[2], origin[3], view.shape};
     const py::gil_scoped_release release;
     decode(bytes(), frame_, region, view, max_block_bytes, threads);
+  }
+
+  // The frame in another layout of the codes.
+  py::bytes relayout(int code_layout, int word_bits, size_t threads) const {
+    std::vector<uint8_t> frame;
+    {
+      const py::gil_scoped_release release;
+      frame = fmc::relayout(bytes(), frame_, static_cast<CodeLayout>(code_layout), word_bits, threads);
+    }
+    return {reinterpret_cast<const char*>(frame.data()), frame.size()};
   }
 
   // dtype, whether the layout is NHWC, rank, (N, C, H, W): what decoding needs.
@@ -134,6 +145,7 @@ void register_codec(py::module_& module) {
       .def(py::init<const py::buffer&, const Spec*>(), py::arg("buffer"), py::arg("spec").none(true))
       .def("decode_into", &ParsedFrame::decode_into, py::arg("out"), py::arg("origin"), py::arg("max_block_bytes"),
            py::arg("threads"))
+      .def("relayout", &ParsedFrame::relayout, py::arg("code_layout"), py::arg("word_bits"), py::arg("threads"))
       .def("outline", &ParsedFrame::outline)
       .def("describe", &ParsedFrame::describe)
       .def("spec", &ParsedFrame::spec);

@@ -8,6 +8,7 @@
 #include "fmcodec/code_table.h"
 #include "fmcodec/crc32c.h"
 #include "fmcodec/dispatch.h"
+#include "fmcodec/serial.h"
 #include "fmcodec/wavelet.h"
 #include "register.h"
 
@@ -120,16 +121,41 @@ py::tuple write_wavelet(const Tokens& tokens, const Tokens& lengths) {
                         cursor.position_bits);
 }
 
-Tokens read_wavelet(const py::bytes& bits, const Tokens& lengths, size_t count) {
-  const CodeTree tree = build_code_tree(lengths_of(lengths));
+std::vector<uint8_t> with_slack(const py::bytes& bits) {
   const std::string_view view(bits);
   std::vector<uint8_t> padded(view.begin(), view.end());
   padded.resize(view.size() + kSlackBytes);
+  return padded;
+}
+
+Tokens read_wavelet(const py::bytes& bits, const Tokens& lengths, size_t count) {
+  const CodeTree tree = build_code_tree(lengths_of(lengths));
+  const std::vector<uint8_t> padded = with_slack(bits);
   std::vector<uint8_t> tokens(count + kSlackBytes);
   Buffer<uint8_t> scratch;
-  BitSource source{padded.data(), 0, view.size() * 8, 0};
+  BitSource source{padded.data(), 0, (padded.size() - kSlackBytes) * 8, 0};
   read_tokens(kernels(), tree, count, scratch, &source, tokens.data());
   return Tokens(static_cast<py::ssize_t>(count), tokens.data());
+}
+
+// The same in the serial layout, with `shift` low bits of each symbol.
+py::tuple write_serial_of(const Tokens& tokens, const Integers& symbols, int shift, const Tokens& lengths) {
+  const size_t count = tokens.size();
+  std::vector<uint8_t> bits(4 * count + 8 + kSlackBytes);
+  BitCursor cursor{bits.data(), 0};
+  write_serial(SerialCode(lengths_of(lengths)), tokens.data(), symbols.data(), shift, count, &cursor);
+  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bits.data()), (cursor.position_bits + 7) / 8),
+                        cursor.position_bits);
+}
+
+// Tokens and low bits.
+py::tuple read_serial_of(const py::bytes& bits, int shift, const Tokens& lengths, size_t count) {
+  const std::vector<uint8_t> padded = with_slack(bits);
+  Tokens tokens(count);
+  Integers low_bits(shift > 0 ? count : 0);
+  BitSource source{padded.data(), 0, (padded.size() - kSlackBytes) * 8, 0};
+  read_serial(SerialCode(lengths_of(lengths)), shift, count, &source, tokens.mutable_data(), low_bits.mutable_data());
+  return py::make_tuple(tokens, low_bits);
 }
 
 uint32_t crc32c_of(const py::bytes& bytes) {
@@ -153,6 +179,8 @@ void register_kernels(py::module_& parent) {
   module.def("limited_code_lengths", &limited_code_lengths_of);
   module.def("write_wavelet", &write_wavelet);
   module.def("read_wavelet", &read_wavelet);
+  module.def("write_serial", &write_serial_of);
+  module.def("read_serial", &read_serial_of);
   module.def("crc32c", &crc32c_of);
 }
 

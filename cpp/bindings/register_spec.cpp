@@ -68,6 +68,10 @@ void register_spec(py::module_& module) {
       .def_readwrite("kept_bands", &Spec::kept_bands)
       .def_readwrite("band_steps", &Spec::band_steps)
       .def_readwrite("permutation", &Spec::permutation)
+      .def_property(
+          "code_layout", [](const Spec& spec) { return static_cast<int>(spec.code_layout); },
+          [](Spec& spec, int layout) { spec.code_layout = static_cast<CodeLayout>(layout); })
+      .def_readwrite("word_bits", &Spec::word_bits)
       .def_readwrite("dead_zone", &Spec::dead_zone)
       .def_readwrite("max_code_length", &Spec::max_code_length)
       .def_readwrite("effort", &Spec::effort)

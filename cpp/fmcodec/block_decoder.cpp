@@ -15,19 +15,16 @@ BlockDecoder::BlockDecoder(const KernelTable& kernels, Bytes bytes, const Frame&
       frame_(frame),
       plan_(plan),
       transform_(kernels, frame.spec, plan, frame.dtype),
-      stream_reader_(kernels),
+      stream_reader_(kernels, frame.spec.token_minimum()),
       lattice_(kernels, frame.spec.token_minimum()) {
   if (frame.spec.tables) prepare(*frame.spec.tables);
 }
 
 void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
-  const Part& part = frame_.blocks[index];
-  const Bytes block = checked_part(bytes_, part);
-  block_offset_ = static_cast<int64_t>(part.offset);
-  if (!frame_.spec.tables) load_tables(index / frame_.tiling.blocks_per_group);
+  const Bytes block = load(index);
   if (block.empty()) return read_zero(out);
   if (block[0] == static_cast<uint8_t>(BlockKind::kCoded)) {
-    read_coded(block, frame_.tiling.tile(index));
+    read_coded(block, frame_.tiling.tile(index), [](size_t, const uint8_t*, const int32_t*, size_t) {});
   } else if (block[0] == static_cast<uint8_t>(BlockKind::kRaw)) {
     read_raw(block, out.positions);
   } else {
@@ -48,14 +45,33 @@ void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
       out);
 }
 
-void BlockDecoder::load_tables(uint64_t group) {
-  if (loaded_group_ == group) return;
+bool BlockDecoder::read_streams(uint64_t index, const VisitStream& visit) {
+  const Bytes block = load(index);
+  if (block.empty() || block[0] == static_cast<uint8_t>(BlockKind::kRaw)) return false;
+  if (block[0] != static_cast<uint8_t>(BlockKind::kCoded)) fail("unknown kind of block");
+  if (tables_->model == ClassModel::kNeighbours) return false;
+  read_coded(block, frame_.tiling.tile(index), visit);
+  return true;
+}
+
+// The bytes of a block, after its tables were made ready.
+Bytes BlockDecoder::load(uint64_t index) {
+  const Part& part = frame_.blocks[index];
+  const Bytes block = checked_part(bytes_, part);
+  block_offset_ = static_cast<int64_t>(part.offset);
+  tables(index / frame_.tiling.blocks_per_group);
+  return block;
+}
+
+const Tables& BlockDecoder::tables(uint64_t group) {
+  if (frame_.spec.tables || loaded_group_ == group) return *tables_;
   loaded_group_.reset();
   const Part& part = frame_.class_sections[group];
   adaptive_tables_ = parse_class_section(checked_part(bytes_, part), plan_.kept_bands(), frame_.spec.token_minimum(),
                                          static_cast<int64_t>(part.offset));
   prepare(adaptive_tables_);
   loaded_group_ = group;
+  return *tables_;
 }
 
 void BlockDecoder::prepare(const Tables& tables) {
@@ -67,7 +83,7 @@ void BlockDecoder::prepare(const Tables& tables) {
     rans_reader_.emplace(kernels_, weights);
     return;
   }
-  codes_ = build_codes(tables);
+  codes_ = build_codes(tables, frame_.spec.code_layout);
   class_bands_.assign(tables.classes.size(), 0);
   for (const uint8_t k : tables.class_map) ++class_bands_[k];
   std::vector<uint64_t> next(tables.classes.size(), 0);
@@ -80,27 +96,23 @@ void BlockDecoder::read_zero(const PlanarBlock<void>& out) {
   transform_.inverse([](uint64_t) { return BandSource{nullptr, nullptr}; }, out);
 }
 
-void BlockDecoder::read_coded(Bytes block, const Tile& tile) {
+void BlockDecoder::read_coded(Bytes block, const Tile& tile, const VisitStream& visit) {
   is_raw_ = false;
-  BitSource in = padded(block.subspan(1));
   uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
-  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens);
-  read_band_streams(&in, tile.positions(), tokens);
-  if (!in.is_finished()) fail("bits are left over in a block");
+  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(padded(block.subspan(1)), tile, tokens);
+  const int word_bits = frame_.spec.block_word_bits();
+  if ((block.size() - 1) * 8 % static_cast<size_t>(word_bits) != 0) fail("a block ends inside a word");
+  BitSource in = padded(block.subspan(1));
+  read_band_streams(&in, tile.positions(), tokens, visit);
+  if (!in.is_finished(word_bits)) fail("bits are left over in a block");
 }
 
-void BlockDecoder::read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens) {
+void BlockDecoder::read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens, const VisitStream& visit) {
   int32_t* symbols = tables_->has_shift() ? symbols_.reserve(plan_.kept_bands() * positions) : nullptr;
   for (size_t k = 0; k < codes_.size(); ++k) {
     const size_t count = class_bands_[k] * positions;
-    const int shift = codes_[k].shift;
-    if (codes_[k].mode != ClassMode::kZero) stream_reader_.read(codes_[k], count, in, tokens);
-    if (shift > 0) {
-      kernels_.tokens_to_symbols(tokens, count, frame_.spec.token_minimum(), shift, symbols);
-      for (int plane = shift; plane-- > 0;) {
-        kernels_.add_symbol_plane(in->bytes, in->take(count), count, static_cast<uint32_t>(plane), symbols);
-      }
-    }
+    if (codes_[k].mode != ClassMode::kZero) stream_reader_.read(codes_[k], count, in, tokens, symbols);
+    visit(k, tokens, symbols, count);
     tokens += count;
     if (symbols != nullptr) symbols += count;
   }
@@ -132,7 +144,7 @@ void BlockDecoder::read_raw(Bytes block, uint64_t positions) {
   std::fill_n(symbols, count, minimum);
   for (int plane = width; plane-- > 0;)
     kernels_.add_symbol_plane(in.bytes, in.take(count), count, static_cast<uint32_t>(plane), symbols);
-  if (!in.is_finished()) fail("bits are left over in a block");
+  if (!in.is_finished(8)) fail("bits are left over in a block");
 }
 
 BitSource BlockDecoder::padded(Bytes bits) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -23,12 +24,22 @@ class BlockDecoder {
   // Writes the values of block `index` to `out`. Throws Error.
   void decode(uint64_t index, const PlanarBlock<void>& out);
 
+  // The tables of a group of blocks, valid until those of another one are asked for or decoded with. Throws Error.
+  const Tables& tables(uint64_t group);
+  // Is shown the streams of a coded block as they are read, in the order of the format. The symbols are there only if
+  // the class has low bits.
+  using VisitStream =
+      std::function<void(size_t class_index, const uint8_t* tokens, const int32_t* symbols, size_t count)>;
+  // Reads the streams of block `index`; returns false if it has none: it is not coded, or its contexts come from
+  // neighbours. Throws Error.
+  bool read_streams(uint64_t index, const VisitStream& visit);
+
  private:
-  void load_tables(uint64_t group);
+  Bytes load(uint64_t index);
   void prepare(const Tables& tables);
   void read_zero(const PlanarBlock<void>& out);
-  void read_coded(Bytes block, const Tile& tile);
-  void read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens);
+  void read_coded(Bytes block, const Tile& tile, const VisitStream& visit);
+  void read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens, const VisitStream& visit);
   void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens);
   void read_raw(Bytes block, uint64_t positions);
   // Copies a bit stream to where kernels may read past its end.

@@ -98,7 +98,8 @@ uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
   const auto width = static_cast<uint64_t>(raw_width_bound(spec));
   const uint64_t symbol_bits = shape.values() / std::max<uint64_t>(shape.channels, 1) * kept * width;
   return kHeaderBytes + write_spec_section(spec).size() + kCheckBytes + (blocks + groups) * kIndexEntryBytes +
-         groups * class_section_bound(kept) + blocks * (kRawHeadBytes + 1) + symbol_bits / 8;
+         groups * class_section_bound(kept) +
+         blocks * (kRawHeadBytes + static_cast<uint64_t>(spec.block_word_bits()) / 8) + symbol_bits / 8;
 }
 
 }  // namespace fmc

@@ -73,7 +73,8 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
   const std::vector<uint8_t> class_section =
       spec_.tables ? std::vector<uint8_t>{} : write_class_section(tables, token_minimum_);
   uint64_t bound = class_section.size();
-  for (const Block& block : blocks_) bound += raw_size_bytes(block);
+  const uint64_t padding = static_cast<uint64_t>(spec_.block_word_bits()) / 8 - 1;  // that raw blocks do not have
+  for (const Block& block : blocks_) bound += raw_size_bytes(block) + padding;
   encoded.bytes.reserve(bound);
   if (!spec_.tables) {
     encoded.bytes.append(class_section);
@@ -291,7 +292,7 @@ std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& b
 void GroupEncoder::use_tables(const Tables& tables) {
   if (tables.model == ClassModel::kBands) {
     use_map(tables);
-    codes_ = build_codes(tables);
+    codes_ = build_codes(tables, spec_.code_layout);
     return;
   }
   std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
@@ -346,6 +347,18 @@ size_t GroupEncoder::gather_class(const Block& block, size_t class_index, int sh
   return (end - begin) * positions;
 }
 
+// The same for symbols that have low bits, in class_symbols_.
+const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_index) {
+  const uint64_t positions = block.tile.positions();
+  const size_t begin = class_begin_[class_index], end = class_begin_[class_index + 1];
+  int32_t* const gathered = class_symbols_.reserve((end - begin) * positions);
+  for (size_t i = begin; i < end; ++i) {
+    const int32_t* const symbols = symbols_.get() + block.first_symbol + band_order_[i] * positions;
+    std::copy_n(symbols, positions, gathered + (i - begin) * positions);
+  }
+  return gathered;
+}
+
 // Whether a class has a code for everything: all symbols from the smallest to the largest of the block, and all masks.
 bool GroupEncoder::covers(const Block& block, const TableClass& table) const {
   if (table.mode == ClassMode::kZero ||
@@ -397,17 +410,13 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
   for_each_stream(block, [&](size_t k, const uint8_t* tokens, size_t count) {
     is_covered = is_covered && (!spec_.tables || fits(block, k, tables.classes[k], tokens, count));
     if (!is_covered) return;
-    stream_writer_.write(codes_[k], tokens, count, &cursor);
-    for (int plane = shifts_[k]; plane-- > 0;) {
-      for (size_t i = class_begin_[k]; i < class_begin_[k + 1]; ++i) {
-        const int32_t* const symbols = symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions();
-        kernels_.write_symbol_plane(symbols, block.tile.positions(), static_cast<uint32_t>(plane), &cursor);
-      }
-    }
+    const int32_t* const symbols = shifts_[k] > 0 ? gather_symbols(block, k) : nullptr;
+    stream_writer_.write(codes_[k], tokens, symbols, count, &cursor);
   });
-  const uint64_t size = (cursor.position_bits + 7) / 8;
-  if (!is_covered || size > raw_size_bytes(block)) return false;
-  out.append({cursor.bytes, size});
+  // Decided without the padding to words, so that the kind of a block does not depend on the layout.
+  if (!is_covered || (cursor.position_bits + 7) / 8 > raw_size_bytes(block)) return false;
+  pad_to_words(8, spec_.block_word_bits(), &cursor);
+  out.append({cursor.bytes, static_cast<size_t>(cursor.position_bits / 8)});
   return true;
 }
 

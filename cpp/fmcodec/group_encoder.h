@@ -64,6 +64,7 @@ class GroupEncoder {
   // Tokens of a band of a block; valid until the next call.
   const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);
   size_t gather_class(const Block& block, size_t class_index, int shift);
+  const int32_t* gather_symbols(const Block& block, size_t class_index);
   bool covers(const Block& block, const TableClass& table) const;
   bool fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens, size_t count);
   bool write_coded(const Block& block, const Tables& tables, ByteBuffer& out);
@@ -100,7 +101,7 @@ class GroupEncoder {
   bool is_ordered_ = false;             // ordered_ and contexts_ are those of blocks_
   Buffer<uint8_t> ordered_, contexts_;  // by phase, at first_symbol of each block
   Buffer<uint8_t> planes_, tokens_, stream_, converted_, mask_, classes_, bits_;
-  Buffer<int32_t> symbols_, raw_symbols_;
+  Buffer<int32_t> symbols_, class_symbols_, raw_symbols_;
 };
 
 }  // namespace fmc

@@ -10,9 +10,10 @@
 namespace fmc {
 namespace {
 
-constexpr uint8_t kCoderWaveletHuffman = 1;  // stored in the format
 constexpr uint8_t kHasPermutation = 1, kHasTables = 2;
 constexpr size_t kFixedSectionBytes = 16;
+
+bool is_word_size(int bits) { return bits == 8 || bits == 16 || bits == 32 || bits == 64; }
 
 void require(bool holds, ErrorCode code, const std::string& message, int64_t offset = kNoOffset) {
   if (!holds) throw Error(code, message, offset);
@@ -49,6 +50,7 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
   require(
       !spec.band_steps.empty() && std::find(spec.band_steps.begin(), spec.band_steps.end(), 0) == spec.band_steps.end(),
       code, "band_steps must hold at least one step, none of them 0");
+  require(is_word_size(spec.word_bits), code, "word_bits must be 8, 16, 32 or 64");
   if (!spec.permutation.empty()) {
     require(spec.permutation.size() == channels, code,
             "permutation has " + std::to_string(spec.permutation.size()) + " entries for " + std::to_string(channels) +
@@ -75,11 +77,12 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
   out.push_back(static_cast<uint8_t>(spec.transform));
   out.push_back(static_cast<uint8_t>(spec.transform_size));
   out.push_back(static_cast<uint8_t>(spec.kept_bands));
-  out.push_back(kCoderWaveletHuffman);
+  out.push_back(static_cast<uint8_t>(spec.code_layout));
   out.push_back(
       static_cast<uint8_t>((spec.permutation.empty() ? 0 : kHasPermutation) | (spec.tables ? kHasTables : 0)));
   append_le<uint32_t>(out, static_cast<uint32_t>(spec.band_steps.size()));
   for (const uint16_t step : spec.band_steps) append_le<uint16_t>(out, step);
+  if (spec.code_layout == CodeLayout::kSerial) out.push_back(static_cast<uint8_t>(spec.word_bits));
   if (!spec.permutation.empty()) {
     append_le<uint32_t>(out, static_cast<uint32_t>(spec.permutation.size()));
     for (const uint16_t channel : spec.permutation) append_le<uint16_t>(out, channel);
@@ -108,7 +111,8 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
   check(spec.bits >= 2 && spec.bits <= 16 && spec.zero_point < (1u << spec.bits), "bits or zero_point out of range", 4);
   check(spec.transform_size >= 1 && spec.kept_bands >= 1 && spec.kept_bands <= spec.transform_size,
         "kept_bands out of range", 8);
-  check(section[10] == kCoderWaveletHuffman, "unknown coder", 10);
+  spec.code_layout = static_cast<CodeLayout>(section[10]);
+  check(spec.code_layout == CodeLayout::kWavelet || spec.code_layout == CodeLayout::kSerial, "unknown coder", 10);
   const uint8_t flags = section[11];
   check((flags & ~(kHasPermutation | kHasTables)) == 0, "reserved spec flags are set", 11);
 
@@ -122,6 +126,12 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
     for (size_t i = 0; i < count; ++i, at += 2) list[i] = load_le<uint16_t>(&section[at]);
   };
   read_u16_list(spec.band_steps);
+  if (spec.code_layout == CodeLayout::kSerial) {
+    check(at < section.size(), "spec section is too short", at);
+    spec.word_bits = section[at];
+    check(is_word_size(spec.word_bits), "word_bits must be 8, 16, 32 or 64", at);
+    ++at;
+  }
   if (flags & kHasPermutation) read_u16_list(spec.permutation);
   if (flags & kHasTables) {
     check(section.size() - at >= 4, "spec section is too short", at);

@@ -31,7 +31,9 @@ struct Spec {
   uint32_t kept_bands = 1;
   std::vector<uint16_t> band_steps{1};
   std::vector<uint16_t> permutation;  // empty: none
-  std::optional<Tables> tables;       // absent: adaptive
+  CodeLayout code_layout = CodeLayout::kWavelet;
+  int word_bits = 32;            // of the words of a coded block; only if the layout is serial
+  std::optional<Tables> tables;  // absent: adaptive
 
   // Encoder only, not stored.
   double dead_zone = 0.5;
@@ -41,6 +43,8 @@ struct Spec {
   bool clamps_nonfinite = false;
 
   size_t most_classes() const { return effort == kFastestEffort ? kFewClasses : kMaxClasses; }
+  // The bits of a coded block are a whole number of these.
+  int block_word_bits() const { return code_layout == CodeLayout::kSerial ? word_bits : 8; }
   Quantizer quantizer() const;
   int32_t token_minimum() const;
   // Whether symbols are levels that fit tokens, so that the values can be quantized straight to tokens.

@@ -22,6 +22,9 @@ enum class ClassModel : uint8_t { kBands = 0, kNeighbours = 1 };
 // Stored in the format.
 enum class ClassMode : uint8_t { kZero = 0, kPlain = 1, kMasked = 2, kRans = 3 };
 
+// How the tokens of a stream stand in the bits. Stored in the format, as the coder.
+enum class CodeLayout : uint8_t { kWavelet = 1, kSerial = 2 };
+
 struct TableClass {
   ClassMode mode = ClassMode::kZero;
   int shift = 0;

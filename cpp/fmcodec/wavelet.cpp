@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fmcodec/wavelet.h"
 
+#include <algorithm>
+
 #include "fmcodec/error.h"
 
 namespace fmc {
@@ -17,9 +19,11 @@ uint64_t BitSource::take(uint64_t count) {
   return begin;
 }
 
-bool BitSource::is_finished() const {
-  const uint64_t left = size_bits - position_bits;
-  return left < 8 && (left == 0 || bytes[position_bits >> 3] >> (position_bits & 7) == 0);
+bool BitSource::is_finished(int word_bits) const {
+  if (size_bits - position_bits >= static_cast<uint64_t>(word_bits)) return false;
+  const uint64_t next_byte = (position_bits + 7) / 8;
+  return (position_bits % 8 == 0 || bytes[position_bits / 8] >> (position_bits % 8) == 0) &&
+         std::all_of(bytes + next_byte, bytes + size_bits / 8, [](uint8_t byte) { return byte == 0; });
 }
 
 void BitSource::fail_early_end() const {

@@ -24,8 +24,8 @@ struct BitSource {
 
   // Moves past `count` bits and returns where they begin; throws Error(kCorrupt) if the stream has fewer.
   uint64_t take(uint64_t count);
-  // Whether only padding is left: fewer than 8 bits, all 0.
-  bool is_finished() const;
+  // Whether only padding to words is left: fewer than `word_bits` (at most 64) bits, all 0.
+  bool is_finished(int word_bits) const;
   [[noreturn]] void fail_early_end() const;
 };
 

@@ -8,7 +8,7 @@
 
 from fmcodec import _core
 from fmcodec.bounds import error_bound
-from fmcodec.codec import BlockInfo, FrameInfo, cost, decode, encode, encode_bound, encode_into, inspect
+from fmcodec.codec import BlockInfo, FrameInfo, cost, decode, encode, encode_bound, encode_into, inspect, relayout
 from fmcodec.errors import (
     ChecksumError,
     CorruptStreamError,
@@ -51,4 +51,5 @@ __all__ = [
     "error_bound",
     "force_isa",
     "inspect",
+    "relayout",
 ]

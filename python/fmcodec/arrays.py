@@ -28,6 +28,11 @@ def dtype_code(dtype: Any) -> int:
     return DTYPE_CODES[name]
 
 
+def stored_dtype(name: str) -> np.dtype[Any]:
+    """The numpy dtype that holds values of this name."""
+    return np.dtype("uint16" if name == "bfloat16" else name)
+
+
 def check_layout(layout: str) -> None:
     """ValueError for a layout that does not exist."""
     if layout not in ("nchw", "nhwc"):
@@ -85,7 +90,7 @@ def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.
     count = 1
     for extent in shape:
         count *= extent
-    stored = np.dtype("uint16" if name == "bfloat16" else name)
+    stored = stored_dtype(name)
     if count * stored.itemsize > max_bytes:
         raise LimitExceededError(f"the decoded array has {count * stored.itemsize} bytes, max_bytes is {max_bytes}")
     try:

@@ -1,4 +1,4 @@
-"""The command line: encode, decode and inspect files, and run the demo."""
+"""The command line: encode, decode, convert and inspect files, and run the demo."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import click
 import msgspec
 
-from fmcodec.codec import Layout, encode, inspect
+from fmcodec.codec import Layout, encode, inspect, relayout
 from fmcodec.files import load_array, save_decoded
-from fmcodec.spec import TRANSFORM_SIZES, CodecSpec
+from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORM_SIZES, WORD_SIZES, CodecSpec, CodeLayout
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -90,6 +90,31 @@ def encode_command(
 def decode_command(source: Path, target: Path, spec_text: str | None, key: str | None, threads: int) -> None:
     """Decode the frame IN to the array OUT (.npy, .npz or .pt). Only a frame without its spec needs --spec."""
     save_decoded(source.read_bytes(), target, spec=_spec(spec_text, {}), key=key, threads=threads)
+
+
+@main.command("relayout")
+@click.argument("source", metavar="IN", type=EXISTING_FILE)
+@click.argument("target", metavar="OUT", type=FILE)
+@click.option(
+    "--layout", "code_layout", type=click.Choice(list(CODE_LAYOUTS)), required=True, help="Layout of the codes."
+)
+@click.option(
+    "--word-bits",
+    type=click.Choice(WORD_SIZES),
+    default=DEFAULT_WORD_BITS,
+    show_default=True,
+    help="Width of the words that a block of the serial layout fills.",
+)
+@SPEC
+@THREADS
+def relayout_command(
+    source: Path, target: Path, code_layout: CodeLayout, word_bits: int, spec_text: str | None, threads: int
+) -> None:
+    """Write the frame IN with its codes in another layout to OUT. Only a frame without its spec needs --spec."""
+    spec = _spec(spec_text, {})
+    frame = relayout(source.read_bytes(), code_layout, word_bits=word_bits, spec=spec, threads=threads)
+    target.write_bytes(frame)
+    click.echo(f"{target}: {len(frame)} bytes")
 
 
 @main.command("inspect")

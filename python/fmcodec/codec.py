@@ -6,6 +6,7 @@ memory to the C++ core (cpp/fmcodec/encode.cpp and decode.cpp), which is written
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fmcodec import _core
-from fmcodec.arrays import DTYPE_NAMES, Buffer, as_output, as_tensor, bytes_view, check_layout, dtype_code, empty_array
-from fmcodec.spec import CodecSpec, native_spec, spec_of_native
+from fmcodec.arrays import (
+    DTYPE_NAMES,
+    Buffer,
+    as_output,
+    as_tensor,
+    bytes_view,
+    check_layout,
+    dtype_code,
+    empty_array,
+    stored_dtype,
+)
+from fmcodec.errors import LimitExceededError
+from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, CodecSpec, CodeLayout, native_spec, spec_of_native
 
 Layout = Literal["nchw", "nhwc"]
 
@@ -185,6 +197,57 @@ def decode(
         result, memory = as_output(out, shape, name)
     frame.decode_into(memory, origin, max(max_bytes, memory.nbytes, MIN_BLOCK_LIMIT), _threads(threads))
     return result
+
+
+def relayout(
+    buffer: Buffer,
+    code_layout: CodeLayout = "serial",
+    *,
+    word_bits: int = DEFAULT_WORD_BITS,
+    spec: CodecSpec | None = None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    threads: int = 1,
+) -> bytes:
+    """The frame with its codes in another layout: the one that encoding with this ``code_layout`` gives.
+
+    Only codes are moved; tables, zero and raw blocks are copied, and nothing is lost. There and back gives the same
+    bytes.
+
+    Parameters
+    ----------
+    buffer
+        A frame, as for `decode`.
+    code_layout, word_bits
+        Those of the result: `CodecSpec` says what they mean.
+    spec
+        The spec the frame was encoded with; only needed for frames with an external one. The result needs the same
+        spec with the new layout: ``spec.replace(code_layout=..., word_bits=...)``.
+    max_bytes
+        A frame whose array has more bytes raises `LimitExceededError`.
+    threads
+        Threads to use. The bytes do not depend on it.
+
+    Raises
+    ------
+    FmcodecError
+        As `decode`; values and raw blocks are not looked at.
+    ValueError
+        ``code_layout`` or ``word_bits`` is wrong.
+
+    Examples
+    --------
+    >>> spec = fmcodec.CodecSpec(step=0.1)
+    >>> serial = fmcodec.relayout(fmcodec.encode(x, spec), "serial", word_bits=16)
+    >>> serial == fmcodec.encode(x, spec.replace(code_layout="serial", word_bits=16))
+    True
+    """
+    target = CodecSpec(code_layout=code_layout, word_bits=word_bits)
+    frame = _core.ParsedFrame(bytes_view(buffer), None if spec is None else native_spec(spec))
+    name, _, shape = _outline(frame)
+    size_bytes = math.prod(shape) * stored_dtype(name).itemsize
+    if size_bytes > max_bytes:
+        raise LimitExceededError(f"the array of the frame has {size_bytes} bytes, max_bytes is {max_bytes}")
+    return frame.relayout(CODE_LAYOUTS[target.code_layout], target.word_bits, _threads(threads))
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,16 @@ from fmcodec import _core
 Transform = Literal["identity", "dct"]
 ClassModel = Literal["bands", "neighbours"]
 ClassMode = Literal["zero", "plain", "masked", "rans"]
+CodeLayout = Literal["wavelet", "serial"]
 
 # In the order of their codes in docs/format.md.
 TRANSFORMS: tuple[Transform, ...] = ("identity", "dct")
 CLASS_MODELS: tuple[ClassModel, ...] = ("bands", "neighbours")
 CLASS_MODES: tuple[ClassMode, ...] = ("zero", "plain", "masked", "rans")
+CODE_LAYOUTS: dict[CodeLayout, int] = {"wavelet": 1, "serial": 2}
 CONTEXT_COUNT = 97
+WORD_SIZES = (8, 16, 32, 64)
+DEFAULT_WORD_BITS = 32
 TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32)}
 
 
@@ -104,6 +108,11 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         A fine ``step`` with coarse ``band_steps`` quantizes in the transform domain.
     permutation
         Order in which channels enter the transform, None for their own order.
+    code_layout
+        How codes stand in the stream: ``"wavelet"``, node by node along the code tree, which vector instructions read
+        fast; or ``"serial"``, one after the other, as hardware packs them. `relayout` converts frames.
+    word_bits
+        With ``"serial"``: the bits of a block fill whole words of 8, 16, 32 or 64 bits.
     tables
         Static code tables, or None to derive tables from the tensor and send them in the stream.
     dead_zone
@@ -137,6 +146,8 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kept_bands: int | None = None
     band_steps: tuple[int, ...] = (1,)
     permutation: tuple[int, ...] | None = None
+    code_layout: CodeLayout = "wavelet"
+    word_bits: int = DEFAULT_WORD_BITS
     tables: Tables | None = None
     dead_zone: float = 0.5
     max_code_length: int = 12
@@ -145,7 +156,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     nonfinite: Literal["raise", "clamp"] = "raise"
 
     def __post_init__(self) -> None:
-        for name in ("zero_point", "bits", "transform_size", "max_code_length", "effort"):
+        for name in ("zero_point", "bits", "transform_size", "word_bits", "max_code_length", "effort"):
             self._normalize(name, operator.index(getattr(self, name)))
         self._normalize("step", binary32(self.step))
         self._normalize("dead_zone", float(self.dead_zone))
@@ -176,6 +187,12 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("permutation must hold each channel number once")
         if self.permutation is not None and len(self.permutation) > 65536:
             raise ValueError("permutation must have at most 65536 channels")
+        if self.code_layout not in CODE_LAYOUTS:
+            raise ValueError(f"code_layout must be one of {', '.join(CODE_LAYOUTS)}, not {self.code_layout!r}")
+        if self.word_bits not in WORD_SIZES:
+            raise ValueError(f"word_bits must be {', '.join(map(str, WORD_SIZES))}, not {self.word_bits}")
+        if self.code_layout == "wavelet" and self.word_bits != DEFAULT_WORD_BITS:
+            raise ValueError(f"word_bits is for code_layout 'serial'; it must stay {DEFAULT_WORD_BITS} here")
         if not 0.5 <= self.dead_zone <= 1.0:
             raise ValueError(f"dead_zone must be 0.5 to 1, not {self.dead_zone}")
         _check_range("max_code_length", self.max_code_length, 8, 15)
@@ -238,6 +255,8 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
         native = _core.Spec()
         for name in ("step", "zero_point", "bits", "transform_size", "dead_zone", "max_code_length", "effort"):
             setattr(native, name, getattr(spec, name))
+        native.word_bits = spec.word_bits
+        native.code_layout = CODE_LAYOUTS[spec.code_layout]
         native.transform = TRANSFORMS.index(spec.transform)
         native.kept_bands = spec.kept_band_count
         native.band_steps = list(spec.band_steps)
@@ -266,6 +285,8 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
         kept_bands=native.kept_bands,
         band_steps=tuple(native.band_steps),
         permutation=tuple(native.permutation) or None,
+        code_layout=next(name for name, code in CODE_LAYOUTS.items() if code == native.code_layout),
+        word_bits=native.word_bits,
         tables=None if tables is None else tables_of_native(tables),
     )
 

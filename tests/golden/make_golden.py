@@ -199,6 +199,25 @@ def cases() -> list[Case]:
             CodecSpec(bits=4, tables=context_tables),
         ),
         Case(
+            "serial",
+            "serial layout, words of 32 bits, plain and masked classes",
+            np.abs(peaked(51, (6, 20, 20), zeros=9, bits=5)).astype(np.uint8),
+            CodecSpec(code_layout="serial", block_shape=(12, 20)),
+        ),
+        Case(
+            "serial-low-bits",
+            "serial layout, words of 64 bits, low bits behind the codes",
+            scaled(peaked(52, (5, 8, 9), bits=12)),
+            CodecSpec(step=1 / 128, bits=16, zero_point=30000, code_layout="serial", word_bits=64),
+        ),
+        Case(
+            "serial-neighbours",
+            "serial layout, words of 16 bits, contexts from neighbours, spec not in the frame",
+            np.abs(smooth(53, (4, 21, 18))).clip(0, 255).astype(np.uint8),
+            CodecSpec(effort=3, code_layout="serial", word_bits=16),
+            embed_spec=False,
+        ),
+        Case(
             "static-modes",
             "static classes of all modes",
             few_codes.astype(np.float32),

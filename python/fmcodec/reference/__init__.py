@@ -1,9 +1,18 @@
 """The codec in plain NumPy, in the order of docs/format.md: the oracle that the C++ core is tested against."""
 
-from fmcodec.reference.bits import BitReader, BitWriter
+from fmcodec.reference.bits import BitReader, BitWriter, pack_codes
 from fmcodec.reference.blocks import BlockCoder
 from fmcodec.reference.choice import choose_tables, log2_fixed
-from fmcodec.reference.entropy import ClassCoder, Code, limited_lengths, read_tokens, token_minimum, write_tokens
+from fmcodec.reference.entropy import (
+    ClassCoder,
+    Code,
+    limited_lengths,
+    read_tokens,
+    read_tokens_serial,
+    token_minimum,
+    write_tokens,
+    write_tokens_serial,
+)
 from fmcodec.reference.frame import Header, decode, encode, read_header
 from fmcodec.reference.lattice import ordered_phases
 from fmcodec.reference.quantize import levels_from_values, values_from_levels
@@ -45,10 +54,12 @@ __all__ = [
     "limited_lengths",
     "log2_fixed",
     "ordered_phases",
+    "pack_codes",
     "read_class_section",
     "read_header",
     "read_spec_section",
     "read_tokens",
+    "read_tokens_serial",
     "standard_mask_tables",
     "symbols_from_coefficients",
     "token_minimum",
@@ -57,4 +68,5 @@ __all__ = [
     "write_class_section",
     "write_spec_section",
     "write_tokens",
+    "write_tokens_serial",
 ]

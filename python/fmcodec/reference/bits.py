@@ -37,10 +37,30 @@ class BitWriter:
         shifts = np.arange(plane_count)[::-1].reshape(-1, 1)
         self.write((values >> shifts) & 1)
 
-    def to_bytes(self) -> bytes:
-        """All bits, padded with zeros to a whole byte."""
-        bits = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.bool_)
+    def write_codes(self, codes: IntArray, lengths: IntArray) -> None:
+        """Append integers one after the other, each with a length of its own, from its least significant bit."""
+        places = np.arange(int(lengths.max(initial=0)))
+        bits = (codes.reshape(-1, 1) >> places) & 1
+        self.write(bits[places < lengths.reshape(-1, 1)])
+
+    def to_bytes(self, word_bits: int = 8) -> bytes:
+        """All bits, padded with zeros to a whole number of words, least significant byte first."""
+        bits = np.concatenate([*self._parts, np.zeros(-self._bit_count % word_bits, dtype=np.bool_)])
         return np.packbits(bits, bitorder="little").tobytes()
+
+    def to_words(self, word_bits: int) -> list[int]:
+        """All bits as words that are filled from the least significant bit on, the last one padded with zeros."""
+        number = int.from_bytes(self.to_bytes(), "little")
+        starts = range(0, self._bit_count, word_bits)
+        return [number >> start & (2**word_bits - 1) for start in starts]
+
+
+def pack_codes(codes: IntArray, lengths: IntArray, word_bits: int) -> list[int]:
+    """Codes of any lengths one after the other in words, as hardware packs them; both are filled from the least
+    significant bit on."""
+    writer = BitWriter()
+    writer.write_codes(codes, lengths)
+    return writer.to_words(word_bits)
 
 
 class BitReader:
@@ -69,6 +89,13 @@ class BitReader:
         """One integer written by `BitWriter.write_fields`."""
         return int(self.read_fields(1, width)[0])
 
+    def read_bit(self) -> int:
+        """The next bit."""
+        if self._position == self._bits.size:
+            raise CorruptStreamError("bits are missing", self.offset)
+        self._position += 1
+        return int(self._bits[self._position - 1])
+
     def read_fields(self, count: int, width: int) -> IntArray:
         """Integers written by `BitWriter.write_fields`."""
         bits = self.read(count * width).reshape(count, width)
@@ -82,9 +109,11 @@ class BitReader:
             values = 2 * values + plane
         return values
 
-    def finish(self) -> None:
-        """Check that only the padding is left: less than a byte, all zeros."""
-        if self._bits.size - self._position >= 8:
+    def finish(self, word_bits: int = 8) -> None:
+        """Check that there are whole words and only the padding is left: less than a word, all zeros."""
+        if self._bits.size % word_bits:
+            raise CorruptStreamError("the last word is incomplete", self.offset)
+        if self._bits.size - self._position >= word_bits:
             raise CorruptStreamError("bits are left over", self.offset)
         if self._bits[self._position :].any():
             raise CorruptStreamError("padding bits are not 0", self.offset)

@@ -30,18 +30,25 @@ class BlockCoder:
         self._coders: list[ClassCoder] = []
         self._rans: RansTables | None = None
         if tables.model == "bands":
-            self._coders = [ClassCoder(table_class, self._minimum) for table_class in tables.classes]
+            self._coders = [ClassCoder(c, self._minimum, spec.code_layout) for c in tables.classes]
         else:
             self._rans = RansTables([table_class.weights for table_class in tables.classes])
+        # Section 9: the bits of a coded block are whole words.
+        self._word_bits = spec.word_bits if spec.code_layout == "serial" else 8
         self._widest_raw = spec.bits if spec.transform == "identity" else spec.bits + 4
 
     def write(self, symbols: IntArray) -> bytes:
-        """Section 10.8: nothing if all symbols are 0, else the shorter kind, coded if both have the same size."""
+        """Section 10.8: nothing if all symbols are 0, else the shorter kind before padding to words, coded if equal."""
         if not symbols.any():
             return b""
         raw = _write_raw(symbols)
-        coded = self._write_neighbours(symbols) if self._rans else self._write_bands(symbols)
-        return raw if coded is None or len(coded) > len(raw) else coded
+        if self._rans:
+            coded = self._write_neighbours(symbols)
+            return raw if coded is None or len(coded) > len(raw) else coded
+        writer = self._write_bands(symbols)
+        if writer is None or 1 + -(-len(writer) // 8) > len(raw):
+            return raw
+        return bytes([KIND_CODED]) + writer.to_bytes(self._word_bits)
 
     def read(self, part: bytes, rows: int, columns: int, offset: int) -> IntArray:
         """Section 9: the symbols of a block that begins at byte ``offset`` of the frame."""
@@ -54,15 +61,15 @@ class BlockCoder:
             return self._read_raw(part, shape, offset)
         raise CorruptStreamError(f"a block cannot be of kind {part[0]}", offset)
 
-    def _write_bands(self, symbols: IntArray) -> bytes | None:
-        """The coded block with classes of bands; None if a symbol has no code."""
+    def _write_bands(self, symbols: IntArray) -> BitWriter | None:
+        """The streams of classes of bands; None if a symbol has no code."""
         writer = BitWriter()
         for number, coder in enumerate(self._coders):
             stream = symbols[self._class_map == number].reshape(-1)
             if not coder.can_write(stream):
                 return None
             coder.write(writer, stream)
-        return bytes([KIND_CODED]) + writer.to_bytes()
+        return writer
 
     def _write_neighbours(self, symbols: IntArray) -> bytes | None:
         """The coded block with contexts from neighbours; None if a symbol has no code."""
@@ -88,7 +95,7 @@ class BlockCoder:
         for number, coder in enumerate(self._coders):
             members = self._class_map == number
             symbols[members] = coder.read(bits, symbols[members].size).reshape(-1, *shape[1:])
-        bits.finish()
+        bits.finish(self._word_bits)
         return symbols
 
     def _read_phase(self, reader: RansReader, contexts: IntArray) -> IntArray:

@@ -1,4 +1,4 @@
-"""Tokens, canonical codes, wavelet layout and class streams (docs/format.md, sections 6, 7 and 10.6)."""
+"""Tokens, canonical codes, their layouts and class streams (docs/format.md, sections 6, 7 and 10.6)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 
 from fmcodec.errors import CorruptStreamError
 from fmcodec.reference.bits import BitReader, BitWriter, IntArray
-from fmcodec.spec import CodecSpec, TableClass
+from fmcodec.spec import CodecSpec, CodeLayout, TableClass
 
 TOKEN_COUNT = 256
 LARGEST_SHIFT = 13
+NO_LOW_BITS = np.zeros(1, dtype=np.int64)
 
 
 def token_minimum(spec: CodecSpec) -> int:
@@ -57,6 +58,9 @@ class Code:
         self.codes = np.zeros_like(self.depths)
         for rank in range(1, len(used)):
             self.codes[rank] = (self.codes[rank - 1] + 1) << (self.depths[rank] - self.depths[rank - 1])
+        keys = list(zip(self.depths.tolist(), self.codes.tolist(), strict=True))
+        self.reversed_codes = np.array([_reversed(code, depth) for depth, code in keys], dtype=np.int64)
+        self._rank_of_code = {key: rank for rank, key in enumerate(keys)}
         self.rank_of = np.full(TOKEN_COUNT, -1, dtype=np.int64)
         self.rank_of[self.tokens] = np.arange(len(used))
 
@@ -67,6 +71,13 @@ class Code:
     def bit_count(self, histogram: IntArray) -> int:
         """Bits of tokens that occur as often as the histogram says; equal in any layout."""
         return int((histogram[self.tokens] * self.depths).sum())
+
+    def read_token(self, reader: BitReader) -> int:
+        """The token whose code is next, from its most significant bit on."""
+        depth = code = 0
+        while (depth, code) not in self._rank_of_code:
+            depth, code = depth + 1, 2 * code + reader.read_bit()
+        return int(self.tokens[self._rank_of_code[depth, code]])
 
     def is_level(self, first: int, last: int) -> bool:
         """Whether the leaves of ranks ``first`` up to ``last`` - 1 have one depth."""
@@ -117,6 +128,20 @@ def _read_node(reader: BitReader, code: Code, first: int, last: int, depth: int,
     return ranks
 
 
+def write_tokens_serial(writer: BitWriter, code: Code, tokens: IntArray, low_bits: IntArray, shift: int) -> None:
+    """Section 7.6: each token and behind it its ``shift`` low bits."""
+    ranks = code.rank_of[tokens]
+    depths = code.depths[ranks]
+    writer.write_codes(code.reversed_codes[ranks] | low_bits << depths, depths + shift)
+
+
+def read_tokens_serial(reader: BitReader, code: Code, count: int, shift: int) -> tuple[IntArray, IntArray]:
+    """Section 7.6: the tokens and low bits written by `write_tokens_serial`."""
+    items = [(code.read_token(reader), reader.read_field(shift) if shift else 0) for _ in range(count)]
+    tokens, low_bits = np.array(items, dtype=np.int64).reshape(-1, 2).T
+    return tokens, low_bits
+
+
 def mask_bytes(symbols: IntArray) -> IntArray:
     """Section 7.3: one bit per symbol, 1 if it is not 0, as bytes."""
     return np.packbits(symbols != 0, bitorder="little").astype(np.int64)
@@ -125,7 +150,8 @@ def mask_bytes(symbols: IntArray) -> IntArray:
 class ClassCoder:
     """Section 7.3: the stream of one class in a block."""
 
-    def __init__(self, table_class: TableClass, minimum: int) -> None:
+    def __init__(self, table_class: TableClass, minimum: int, code_layout: CodeLayout = "wavelet") -> None:
+        self.code_layout = code_layout
         self.mode = table_class.mode
         self.shift = table_class.shift
         self.minimum = minimum
@@ -147,32 +173,48 @@ class ClassCoder:
 
     def write(self, writer: BitWriter, symbols: IntArray) -> None:
         """Append the stream of symbols for which `can_write` holds."""
-        if self.mode == "plain":
-            write_tokens(writer, self.value_code, tokens_from_symbols(symbols, self.shift))
-            writer.write_planes(symbols % 2**self.shift, self.shift)
-        elif self.mode == "masked":
-            write_tokens(writer, self.mask_code, mask_bytes(symbols))
-            write_tokens(writer, self.value_code, tokens_from_symbols(symbols[symbols != 0], 0))
+        if self.mode == "masked":
+            self._write_tokens(writer, self.mask_code, mask_bytes(symbols), NO_LOW_BITS)
+            symbols = symbols[symbols != 0]
+        if self.mode != "zero":
+            tokens = tokens_from_symbols(symbols, self.shift)
+            self._write_tokens(writer, self.value_code, tokens, symbols % 2**self.shift, self.shift)
+
+    def _write_tokens(
+        self, writer: BitWriter, code: Code, tokens: IntArray, low_bits: IntArray, shift: int = 0
+    ) -> None:
+        if self.code_layout == "serial":
+            write_tokens_serial(writer, code, tokens, low_bits, shift)
+        else:
+            write_tokens(writer, code, tokens)
+            writer.write_planes(low_bits, shift)
 
     def read(self, reader: BitReader, count: int) -> IntArray:
         """The ``count`` symbols of the class in a block."""
-        if self.mode == "zero":
-            return np.zeros(count, dtype=np.int64)
-        if self.mode == "plain":
-            high = symbols_from_tokens(read_tokens(reader, self.value_code, count), self.minimum)
-            return (high << self.shift) + reader.read_planes(count, self.shift)
-        is_nonzero = self._read_mask(reader, count)
-        tokens = read_tokens(reader, self.value_code, int(is_nonzero.sum()))
         symbols = np.zeros(count, dtype=np.int64)
-        symbols[is_nonzero] = symbols_from_tokens(tokens, self.minimum)
+        if self.mode == "zero":
+            return symbols
+        is_coded = self._read_mask(reader, count) if self.mode == "masked" else np.ones(count, dtype=np.bool_)
+        tokens, low_bits = self._read_tokens(reader, self.value_code, int(is_coded.sum()), self.shift)
+        symbols[is_coded] = (symbols_from_tokens(tokens, self.minimum) << self.shift) + low_bits
         return symbols
 
+    def _read_tokens(self, reader: BitReader, code: Code, count: int, shift: int = 0) -> tuple[IntArray, IntArray]:
+        if self.code_layout == "serial":
+            return read_tokens_serial(reader, code, count, shift)
+        return read_tokens(reader, code, count), reader.read_planes(count, shift)
+
     def _read_mask(self, reader: BitReader, count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        packed = read_tokens(reader, self.mask_code, -(-count // 8)).astype(np.uint8)
-        bits = np.unpackbits(packed, bitorder="little")
+        packed, _ = self._read_tokens(reader, self.mask_code, -(-count // 8))
+        bits = np.unpackbits(packed.astype(np.uint8), bitorder="little")
         if bits[count:].any():
             raise CorruptStreamError("padding bits of a mask are not 0", reader.offset)
         return bits[:count].astype(np.bool_)
+
+
+def _reversed(code: int, depth: int) -> int:
+    """The bits of a code in the other order."""
+    return sum((code >> bit & 1) << (depth - 1 - bit) for bit in range(depth))
 
 
 def _huffman_lengths(weights: list[int]) -> list[int]:

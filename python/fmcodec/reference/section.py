@@ -11,10 +11,9 @@ from fmcodec.errors import CorruptStreamError, SpecMismatchError
 from fmcodec.reference.entropy import token_minimum
 from fmcodec.reference.tables import read_class_section, write_class_section
 from fmcodec.reference.transform import kept_band_total
-from fmcodec.spec import CodecSpec
+from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, CodecSpec
 
 TRANSFORMS: tuple[Literal["identity", "dct"], ...] = ("identity", "dct")
-CODER_HUFFMAN_WAVELET = 1
 HAS_PERMUTATION = 1
 HAS_TABLES = 2
 FIXED_PART = struct.Struct("<fHBBBBBBI")
@@ -52,11 +51,13 @@ def write_spec_section(spec: CodecSpec) -> bytes:
         TRANSFORMS.index(spec.transform),
         spec.transform_size,
         spec.kept_band_count,
-        CODER_HUFFMAN_WAVELET,
+        CODE_LAYOUTS[spec.code_layout],
         flags,
         len(spec.band_steps),
     )
     parts = [fixed_part, _words(spec.band_steps)]
+    if spec.code_layout == "serial":
+        parts.append(bytes([spec.word_bits]))
     if spec.permutation:
         parts += [struct.pack("<I", len(spec.permutation)), _words(spec.permutation)]
     if spec.tables is not None:
@@ -143,11 +144,13 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
     reader = SectionReader(data, offset)
     fixed_part = FIXED_PART.unpack(reader.read(FIXED_PART.size))
     step, zero_point, bits, transform, size, kept_bands, coder, flags, band_step_count = fixed_part
-    if transform >= len(TRANSFORMS) or coder != CODER_HUFFMAN_WAVELET or flags & ~(HAS_PERMUTATION | HAS_TABLES):
+    if transform >= len(TRANSFORMS) or coder not in CODE_LAYOUTS.values() or flags & ~(HAS_PERMUTATION | HAS_TABLES):
         raise CorruptStreamError("transform, coder or flags of the spec are not valid", offset + 7)
     if dtype in ("int8", "uint8") and bits > 8:
         raise CorruptStreamError(f"levels of {bits} bits are too wide for {dtype}", offset + 6)
     band_steps = reader.read_words(band_step_count)
+    code_layout = next(name for name, number in CODE_LAYOUTS.items() if number == coder)
+    word_bits = reader.read(1)[0] if code_layout == "serial" else DEFAULT_WORD_BITS
 
     permutation = None
     if flags & HAS_PERMUTATION:
@@ -165,6 +168,8 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
             kept_bands=kept_bands,
             band_steps=band_steps,
             permutation=permutation,
+            code_layout=code_layout,
+            word_bits=word_bits,
         )
     except ValueError as error:
         raise CorruptStreamError(str(error), offset) from error

@@ -158,17 +158,7 @@ def _read_band_map(reader: BitReader, band_count: int) -> list[int]:
     if lengths != [1] and sum(2.0**-length for length in lengths) != 1.0:
         raise CorruptStreamError("the code of the class map is not complete", reader.offset)
     code = Code(table)
-    token_of_code = {
-        (int(depth), int(bits)): int(token)
-        for token, depth, bits in zip(code.tokens, code.depths, code.codes, strict=True)
-    }
-    class_map = []
-    for _ in range(band_count):
-        key = 0, 0
-        while key not in token_of_code:
-            key = key[0] + 1, 2 * key[1] + reader.read_field(1)
-        class_map.append(token_of_code[key])
-    return class_map
+    return [code.read_token(reader) for _ in range(band_count)]
 
 
 def write_weight_table(writer: BitWriter, weights: Sequence[int], order: Sequence[int]) -> None:
