@@ -98,11 +98,11 @@ void BlockDecoder::read_zero(const PlanarBlock<void>& out) {
 
 void BlockDecoder::read_coded(Bytes block, const Tile& tile, const VisitStream& visit) {
   is_raw_ = false;
-  uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
-  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(padded(block.subspan(1)), tile, tokens);
-  const int word_bits = frame_.spec.block_word_bits();
-  if ((block.size() - 1) * 8 % static_cast<size_t>(word_bits) != 0) fail("a block ends inside a word");
   BitSource in = padded(block.subspan(1));
+  uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
+  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens);
+  const int word_bits = frame_.spec.block_word_bits();
+  if (in.size_bits % static_cast<uint64_t>(word_bits) != 0) fail("a block ends inside a word");
   read_band_streams(&in, tile.positions(), tokens, visit);
   if (!in.is_finished(word_bits)) fail("bits are left over in a block");
 }

@@ -26,12 +26,12 @@ class BlockDecoder {
 
   // The tables of a group of blocks, valid until those of another one are asked for or decoded with. Throws Error.
   const Tables& tables(uint64_t group);
-  // Is shown the streams of a coded block as they are read, in the order of the format. The symbols are there only if
-  // the class has low bits.
+  // Is shown the class streams of a coded block as they are read, in the order of the format. The symbols are there
+  // only if the class has low bits.
   using VisitStream =
       std::function<void(size_t class_index, const uint8_t* tokens, const int32_t* symbols, size_t count)>;
-  // Reads the streams of block `index`; returns false if it has none: it is not coded, or its contexts come from
-  // neighbours. Throws Error.
+  // Reads the class streams of block `index`; returns false if it has none: zero and raw blocks, and those with
+  // contexts from neighbours. Throws Error.
   bool read_streams(uint64_t index, const VisitStream& visit);
 
  private:

@@ -25,7 +25,8 @@ class GroupConverter {
 
   ConvertedGroup convert(uint64_t group) {
     ConvertedGroup converted;
-    codes_ = build_codes(decoder_.tables(group), spec_.code_layout);
+    const Tables& tables = decoder_.tables(group);
+    if (tables.model == ClassModel::kBands) codes_ = build_codes(tables, spec_.code_layout);
     if (!frame_.spec.tables) add_part(checked_part(bytes_, frame_.class_sections[group]), converted);
     const uint64_t begin = group * frame_.tiling.blocks_per_group;
     const uint64_t end = std::min(begin + frame_.tiling.blocks_per_group, frame_.tiling.block_count());

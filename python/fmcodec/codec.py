@@ -208,10 +208,9 @@ def relayout(
     max_bytes: int = DEFAULT_MAX_BYTES,
     threads: int = 1,
 ) -> bytes:
-    """The frame with its codes in another layout: the one that encoding with this ``code_layout`` gives.
+    """The frame with its Huffman codes in another layout: the one that encoding with this ``code_layout`` gives.
 
-    Only codes are moved; tables, zero and raw blocks are copied, and nothing is lost. There and back gives the same
-    bytes.
+    Only codes are moved, all else is copied, and nothing is lost. There and back gives the same bytes.
 
     Parameters
     ----------
@@ -230,7 +229,7 @@ def relayout(
     Raises
     ------
     FmcodecError
-        As `decode`; values and raw blocks are not looked at.
+        As `decode`; but what is only copied is not looked at.
     ValueError
         ``code_layout`` or ``word_bits`` is wrong.
 

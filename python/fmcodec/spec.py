@@ -109,10 +109,11 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     permutation
         Order in which channels enter the transform, None for their own order.
     code_layout
-        How codes stand in the stream: ``"wavelet"``, node by node along the code tree, which vector instructions read
-        fast; or ``"serial"``, one after the other, as hardware packs them. `relayout` converts frames.
+        How Huffman codes stand in the stream: ``"wavelet"``, node by node along the code tree, which vector
+        instructions read fast; or ``"serial"``, one after the other, as hardware packs them. `relayout` converts
+        frames. Tables with contexts from neighbours have no such codes.
     word_bits
-        With ``"serial"``: the bits of a block fill whole words of 8, 16, 32 or 64 bits.
+        With ``"serial"``: the codes of a block fill whole words of 8, 16, 32 or 64 bits.
     tables
         Static code tables, or None to derive tables from the tensor and send them in the stream.
     dead_zone

@@ -211,10 +211,10 @@ def cases() -> list[Case]:
             CodecSpec(step=1 / 128, bits=16, zero_point=30000, code_layout="serial", word_bits=64),
         ),
         Case(
-            "serial-neighbours",
-            "serial layout, words of 16 bits, contexts from neighbours, spec not in the frame",
-            np.abs(smooth(53, (4, 21, 18))).clip(0, 255).astype(np.uint8),
-            CodecSpec(effort=3, code_layout="serial", word_bits=16),
+            "serial-external",
+            "serial layout, words of 16 bits, spec not in the frame",
+            fine,
+            CodecSpec(step=0.1, bits=6, zero_point=20, code_layout="serial", word_bits=16),
             embed_spec=False,
         ),
         Case(

@@ -29,12 +29,13 @@ class BlockCoder:
         self._band_count = band_count
         self._coders: list[ClassCoder] = []
         self._rans: RansTables | None = None
+        self._word_bits = 8
         if tables.model == "bands":
-            self._coders = [ClassCoder(c, self._minimum, spec.code_layout) for c in tables.classes]
+            self._coders = [ClassCoder(table_class, self._minimum, spec.code_layout) for table_class in tables.classes]
+            # Section 9: class streams fill whole words.
+            self._word_bits = spec.word_bits if spec.code_layout == "serial" else 8
         else:
             self._rans = RansTables([table_class.weights for table_class in tables.classes])
-        # Section 9: the bits of a coded block are whole words.
-        self._word_bits = spec.word_bits if spec.code_layout == "serial" else 8
         self._widest_raw = spec.bits if spec.transform == "identity" else spec.bits + 4
 
     def write(self, symbols: IntArray) -> bytes:
@@ -42,13 +43,10 @@ class BlockCoder:
         if not symbols.any():
             return b""
         raw = _write_raw(symbols)
-        if self._rans:
-            coded = self._write_neighbours(symbols)
-            return raw if coded is None or len(coded) > len(raw) else coded
-        writer = self._write_bands(symbols)
-        if writer is None or 1 + -(-len(writer) // 8) > len(raw):
+        coded = self._write_neighbours(symbols) if self._rans else self._write_bands(symbols)
+        if coded is None or len(coded) > len(raw):
             return raw
-        return bytes([KIND_CODED]) + writer.to_bytes(self._word_bits)
+        return coded + bytes(-(len(coded) - 1) % (self._word_bits // 8))
 
     def read(self, part: bytes, rows: int, columns: int, offset: int) -> IntArray:
         """Section 9: the symbols of a block that begins at byte ``offset`` of the frame."""
@@ -61,15 +59,15 @@ class BlockCoder:
             return self._read_raw(part, shape, offset)
         raise CorruptStreamError(f"a block cannot be of kind {part[0]}", offset)
 
-    def _write_bands(self, symbols: IntArray) -> BitWriter | None:
-        """The streams of classes of bands; None if a symbol has no code."""
+    def _write_bands(self, symbols: IntArray) -> bytes | None:
+        """The coded block with classes of bands; None if a symbol has no code."""
         writer = BitWriter()
         for number, coder in enumerate(self._coders):
             stream = symbols[self._class_map == number].reshape(-1)
             if not coder.can_write(stream):
                 return None
             coder.write(writer, stream)
-        return writer
+        return bytes([KIND_CODED]) + writer.to_bytes()
 
     def _write_neighbours(self, symbols: IntArray) -> bytes | None:
         """The coded block with contexts from neighbours; None if a symbol has no code."""
