@@ -2,6 +2,7 @@
 #include "fmcodec/planar.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace fmc {
@@ -12,8 +13,8 @@ struct CopyStrides {
   int64_t channel, row, column;
 };
 
-// Copies channels x rows x columns elements. Positions are taken 16 at a time, so that with interleaved channels both
-// sides stay within few cache lines.
+// Copies channels x rows x columns elements, which are arrays of bytes: the caller's may be unaligned. Positions are
+// taken 16 at a time, so that with interleaved channels both sides stay within few cache lines.
 template <typename T>
 void copy_box(const T* from, CopyStrides from_strides, T* to, CopyStrides to_strides, uint64_t channels, uint64_t rows,
               uint64_t columns) {
@@ -46,9 +47,9 @@ void copy_elements(Dtype dtype, const void* from, CopyStrides from_strides, void
     copy_box(static_cast<const T*>(from), from_strides, static_cast<T*>(to), to_strides, channels, rows, columns);
   };
   switch (size_of(dtype)) {
-    case 4: return copy(uint32_t{});
-    case 2: return copy(uint16_t{});
-    default: return copy(uint8_t{});
+    case 4: return copy(std::array<uint8_t, 4>{});
+    case 2: return copy(std::array<uint8_t, 2>{});
+    default: return copy(std::array<uint8_t, 1>{});
   }
 }
 
