@@ -1,4 +1,4 @@
-"""Bits per symbol of the published coders of fmcodec.baselines and of fmcodec itself, on the symbol maps of bench_coder.py.
+"""Bits per symbol of the published coders and of fmcodec itself, on the symbol maps of bench_coder.py.
 
     python bench/baseline_rates.py
 
