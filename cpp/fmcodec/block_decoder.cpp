@@ -77,10 +77,8 @@ const Tables& BlockDecoder::tables(uint64_t group) {
 void BlockDecoder::prepare(const Tables& tables) {
   tables_ = &tables;
   if (tables.model == ClassModel::kNeighbours) {
-    std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
-    std::vector<Weights> weights;
-    for (const TableClass& c : tables.classes) weights.push_back(c.weights);
-    rans_reader_.emplace(kernels_, weights);
+    class_of_context_ = tables.class_of_context();
+    rans_reader_.emplace(kernels_, tables);
     return;
   }
   codes_ = build_codes(tables, frame_.spec.code_layout);

@@ -13,6 +13,7 @@
 #include "fmcodec/class_stream.h"
 #include "fmcodec/frame.h"
 #include "fmcodec/lattice.h"
+#include "fmcodec/rans.h"
 #include "fmcodec/tables.h"
 
 namespace fmc {

@@ -28,13 +28,6 @@ ClassCode::ClassCode(const TableClass& table, CodeLayout layout)
   masks = standard ? mask_table(*standard).tree : build_code_tree(table.mask_lengths);
 }
 
-void count_masks(const KernelTable& kernels, const uint8_t* tokens, size_t count, Buffer<uint8_t>& scratch,
-                 TokenHistogram& masks) {
-  BitCursor cursor{scratch.reserve((count + 7) / 8 + kSlackBytes), 0};
-  kernels.write_mask(tokens, count, &cursor);
-  for (size_t i = 0; i < (count + 7) / 8; ++i) ++masks[cursor.bytes[i]];
-}
-
 void ClassStreamWriter::write(const ClassCode& code, const uint8_t* tokens, const int32_t* symbols, size_t count,
                               BitCursor* out) {
   if (code.mode == ClassMode::kZero || count == 0) return;

@@ -29,10 +29,6 @@ struct ClassCode {
 
 std::vector<ClassCode> build_codes(const Tables& tables, CodeLayout layout);
 
-// Histogram of the mask bytes of a stream.
-void count_masks(const KernelTable& kernels, const uint8_t* tokens, size_t count, Buffer<uint8_t>& scratch,
-                 TokenHistogram& masks);
-
 class ClassStreamWriter {
  public:
   explicit ClassStreamWriter(const KernelTable& kernels) : kernels_(kernels) {}

@@ -6,6 +6,20 @@
 namespace fmc {
 namespace {
 
+// Puts the used tokens in the order of (length, token) and returns their number.
+size_t rank_tokens(const CodeLengths& lengths, std::array<uint8_t, kTokens>& token_of_rank) {
+  std::array<uint16_t, kMaxCodeLength + 2> first_rank{};  // of each length
+  for (const uint8_t length : lengths) ++first_rank[length + 1];
+  const size_t used = kTokens - first_rank[1];
+  first_rank[1] = 0;
+  for (size_t length = 1; length <= kMaxCodeLength; ++length)
+    first_rank[length + 1] = static_cast<uint16_t>(first_rank[length + 1] + first_rank[length]);
+  for (size_t token = 0; token < kTokens; ++token) {
+    if (lengths[token] > 0) token_of_rank[first_rank[lengths[token]]++] = static_cast<uint8_t>(token);
+  }
+  return used;
+}
+
 struct RankedCode {
   std::array<uint8_t, kTokens> length;
   std::array<uint16_t, kTokens> code;  // left-aligned to kMaxCodeLength bits
@@ -129,12 +143,7 @@ bool is_complete_code(const CodeLengths& lengths) {
 }
 
 CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
-  size_t used = 0;
-  for (uint8_t length = 1; length <= kMaxCodeLength; ++length) {
-    for (size_t token = 0; token < kTokens; ++token) {
-      if (lengths[token] == length) order_[used++] = static_cast<uint8_t>(token);
-    }
-  }
+  const size_t used = rank_tokens(lengths, order_);
   if (used == 1) lengths_[order_[0]] = 0;
   uint32_t next_code = 0;
   for (size_t rank = 0; rank < used; ++rank) {
@@ -145,19 +154,12 @@ CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
 
 CodeTree build_code_tree(const CodeLengths& lengths) {
   CodeTree tree{};
-  std::array<uint16_t, kMaxCodeLength + 2> first_rank{};  // of each length
-  for (const uint8_t length : lengths) ++first_rank[length + 1];
-  const size_t used = kTokens - first_rank[1];
-  first_rank[1] = 0;
-  for (size_t length = 1; length <= kMaxCodeLength; ++length)
-    first_rank[length + 1] = static_cast<uint16_t>(first_rank[length + 1] + first_rank[length]);
+  const size_t used = rank_tokens(lengths, tree.token_of_rank);
   if (used == 0) return tree;
   RankedCode ranked;
-  for (size_t token = 0; token < kTokens; ++token) {
-    if (lengths[token] == 0) continue;
-    const size_t rank = first_rank[lengths[token]]++;
+  for (size_t rank = 0; rank < used; ++rank) {
+    const uint8_t token = tree.token_of_rank[rank];
     tree.rank_of_token[token] = static_cast<uint8_t>(rank);
-    tree.token_of_rank[rank] = static_cast<uint8_t>(token);
     ranked.length[rank] = lengths[token];
   }
   uint32_t next_code = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Canonical prefix codes (docs/format.md, section 7.1): optimal limited lengths, and the code tree.
+// Canonical prefix codes (docs/format.md, section 7.1): limited lengths, and the code tree.
 #pragma once
 
 #include <array>
@@ -16,6 +16,10 @@ inline constexpr int kMaxCodeLength = 15;
 
 using CodeLengths = std::array<uint8_t, kTokens>;      // by token; 0: not used
 using TokenHistogram = std::array<uint64_t, kTokens>;  // counts by token
+
+inline void add(const TokenHistogram& from, TokenHistogram& into) {
+  for (size_t token = 0; token < kTokens; ++token) into[token] += from[token];
+}
 
 // Huffman lengths, adjusted to at most `limit` (8..15) bits, for the tokens that occur; all 0 if none does.
 CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit);

@@ -37,10 +37,10 @@ void check_shape(const TensorShape& shape) {
   }
 }
 
-Tiling checked_tiling(const TensorView& tensor, const Spec& spec) {
-  validate_spec(spec, tensor.dtype, tensor.shape.channels, ErrorCode::kArgument);
-  check_shape(tensor.shape);
-  return choose_tiling(spec, tensor.shape);
+Tiling checked_tiling(const TensorShape& shape, Dtype dtype, const Spec& spec) {
+  validate_spec(spec, dtype, shape.channels, ErrorCode::kArgument);
+  check_shape(shape);
+  return choose_tiling(spec, shape);
 }
 
 // Calls take(number, group) for each group, from several threads and in any order.
@@ -58,7 +58,7 @@ void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& til
 }  // namespace
 
 EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
-  const Tiling tiling = checked_tiling(tensor, spec);
+  const Tiling tiling = checked_tiling(tensor.shape, tensor.dtype, spec);
   std::vector<EncodedGroup> groups(tiling.group_count());
   encode_groups(tensor, spec, tiling, options.threads,
                 [&](size_t g, EncodedGroup group) { groups[g] = std::move(group); });
@@ -80,7 +80,7 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
 }
 
 uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
-  const Tiling tiling = checked_tiling(tensor, spec);
+  const Tiling tiling = checked_tiling(tensor.shape, tensor.dtype, spec);
   std::atomic<uint64_t> size = kHeaderBytes + kCheckBytes;
   size += options.embeds_spec ? write_spec_section(spec).size() : kExternalSpecBytes;
   encode_groups(tensor, spec, tiling, options.threads, [&](size_t, const EncodedGroup& group) {
@@ -90,9 +90,7 @@ uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOp
 }
 
 uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
-  validate_spec(spec, dtype, shape.channels, ErrorCode::kArgument);
-  check_shape(shape);
-  const Tiling tiling = choose_tiling(spec, shape);
+  const Tiling tiling = checked_tiling(shape, dtype, spec);
   const uint64_t kept = BandPlan(spec, shape.channels).kept_bands();
   const uint64_t blocks = tiling.block_count(), groups = spec.tables ? 0 : tiling.group_count();
   const auto width = static_cast<uint64_t>(raw_width_bound(spec));

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <limits>
 
 #include "fmcodec/block_kind.h"
 #include "fmcodec/crc32c.h"
@@ -39,12 +38,22 @@ TokenHistogram histogram_of(const uint8_t* tokens, size_t count) {
   return counter.total();
 }
 
-// Of a band in a block, runs of so many positions in each period are counted: all, some or, with the least effort, few.
-constexpr uint64_t kSamplePeriod = 256, kSampleRun = 64, kShortSampleRun = 16;
+TokenHistogram mask_histogram(const KernelTable& kernels, const uint8_t* tokens, size_t count,
+                              Buffer<uint8_t>& scratch) {
+  BitCursor cursor{scratch.reserve((count + 7) / 8 + kSlackBytes), 0};
+  kernels.write_mask(tokens, count, &cursor);
+  return histogram_of(cursor.bytes, (count + 7) / 8);
+}
 
-// Below kExactEffort, smaller classes get a standard mask table without a look at their masks; with kFastestEffort,
-// all.
-constexpr uint64_t kLeastOwnMaskSymbols = 65536;
+// What an effort looks at (section 10).
+struct Diligence {
+  uint64_t sample_run;         // positions counted of each kSamplePeriod of a band in a block
+  uint64_t least_own_symbols;  // smaller classes get a standard mask table without a look at their masks
+};
+constexpr uint64_t kSamplePeriod = 256;
+constexpr std::array<Diligence, 3> kDiligence{{{16, UINT64_MAX}, {64, 65536}, {kSamplePeriod, 0}}};
+
+const Diligence& diligence(int effort) { return kDiligence[static_cast<size_t>(effort) - 1]; }
 
 // Bits of a symbol of a raw block.
 int raw_width(const SymbolRange& range) { return std::bit_width(static_cast<uint32_t>(range.maximum - range.minimum)); }
@@ -117,7 +126,7 @@ void GroupEncoder::transform_blocks(uint64_t group) {
 
 // Returns false if tokens were asked for and a symbol does not fit.
 bool GroupEncoder::transform_blocks_to(bool is_wide) {
-  const uint64_t total = blocks_.back().first_symbol + symbol_count(blocks_.back());
+  const uint64_t total = symbol_count();
   uint8_t* const tokens = is_wide ? nullptr : tokens_.reserve(total + kSlackBytes);
   int32_t* const symbols = is_wide ? symbols_.reserve(total) : nullptr;
   ranges_.assign(plan_.kept_bands(), {});
@@ -145,7 +154,7 @@ bool GroupEncoder::transform_blocks_to(bool is_wide) {
 // The tokens of all blocks in the order of the phases, with their contexts.
 void GroupEncoder::order_blocks() {
   if (is_ordered_) return;
-  const uint64_t total = blocks_.back().first_symbol + symbol_count(blocks_.back());
+  const uint64_t total = symbol_count();
   uint8_t* const ordered = ordered_.reserve(total + kSlackBytes);
   uint8_t* const contexts = contexts_.reserve(total + kSlackBytes);
   for (const Block& block : blocks_) {
@@ -156,31 +165,29 @@ void GroupEncoder::order_blocks() {
 }
 
 Tables GroupEncoder::choose_tables() {
-  if (spec_.effort < kExactEffort) return choose_band_tables(spec_.most_classes()).tables;
+  const BandBuckets buckets = count_buckets();
+  if (spec_.effort < kExactEffort) return choose_band_tables(buckets, spec_.most_classes()).tables;
   std::vector<CostedTables> candidates;
-  candidates.push_back(choose_band_tables(kMaxClasses));
-  candidates.push_back(choose_band_tables(kFewClasses));
+  candidates.push_back(choose_band_tables(buckets, kMaxClasses));
+  candidates.push_back(choose_band_tables(buckets, kFewClasses));
   if (!is_wide_) candidates.push_back(choose_neighbour_tables());
   return std::min_element(candidates.begin(), candidates.end(),
                           [](const CostedTables& a, const CostedTables& b) { return a.bits < b.bits; })
       ->tables;
 }
 
-// Section 10, steps 2 to 6.
-CostedTables GroupEncoder::choose_band_tables(size_t most_classes) {
-  std::vector<uint8_t> bucket_of_band(ranges_.size());
-  Classes chosen = choose_classes(count_buckets(bucket_of_band), plan_.kept_bands(), most_classes);
+// Section 10, steps 4 to 6.
+CostedTables GroupEncoder::choose_band_tables(const BandBuckets& buckets, size_t most_classes) {
+  Classes chosen = choose_classes(buckets.statistics, plan_.kept_bands(), most_classes);
   Tables tables;
-  tables.class_map.resize(ranges_.size());
-  for (size_t band = 0; band < ranges_.size(); ++band)
-    tables.class_map[band] = chosen.class_of_item[bucket_of_band[band]];
-  return choose_modes(std::move(tables), chosen.statistics, plan_.kept_bands());
+  for (const uint8_t bucket : buckets.bucket_of_band) tables.class_map.push_back(chosen.class_of_item[bucket]);
+  return choose_modes(std::move(tables), chosen.statistics);
 }
 
 // Section 10, step 9.
 CostedTables GroupEncoder::choose_neighbour_tables() {
   order_blocks();
-  const uint64_t total = blocks_.back().first_symbol + symbol_count(blocks_.back());
+  const uint64_t total = symbol_count();
   const uint8_t* const tokens = ordered_.get();
   const uint8_t* const contexts = contexts_.get();
   // Two tables, so that runs of equal tokens do not wait for the store of the previous count.
@@ -211,28 +218,25 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
 }
 
 // Section 10, steps 5 and 6.
-CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes, uint64_t map_entries) {
+CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
   for (TokenStatistics& statistics : classes) {
     smooth(statistics);
     tables.classes.push_back({ClassMode::kZero, statistics.shift, {}, {}});
   }
   std::vector<TokenHistogram> masks;
-  const uint64_t least_symbols = spec_.effort >= kExactEffort    ? 0
-                                 : spec_.effort > kFastestEffort ? kLeastOwnMaskSymbols
-                                                                 : std::numeric_limits<uint64_t>::max();
   const auto counts_masks = [&](const TokenStatistics& statistics) {
-    return may_be_masked(statistics) && statistics.symbols >= least_symbols;
+    return may_be_masked(statistics) && statistics.symbols >= diligence(spec_.effort).least_own_symbols;
   };
   if (std::any_of(classes.begin(), classes.end(), counts_masks)) {
     use_map(tables);
     masks.assign(classes.size(), TokenHistogram{});
     for (const Block& block : blocks_) {
       for_each_stream(block, [&](size_t k, const uint8_t* tokens, size_t count) {
-        if (counts_masks(classes[k])) count_masks(kernels_, tokens, count, mask_, masks[k]);
+        if (counts_masks(classes[k])) add(mask_histogram(kernels_, tokens, count, mask_), masks[k]);
       });
     }
   }
-  CostedTables costed{std::move(tables), map_entries * class_bits(classes.size())};
+  CostedTables costed{std::move(tables), plan_.kept_bands() * class_bits(classes.size())};
   for (size_t k = 0; k < classes.size(); ++k) {
     const CostedClass chosen =
         choose_mode(classes[k], counts_masks(classes[k]) ? &masks[k] : nullptr, spec_.max_code_length, token_minimum_);
@@ -243,10 +247,11 @@ CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatisti
 }
 
 // Section 10, steps 2 and 3.
-std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& bucket_of_band) {
+GroupEncoder::BandBuckets GroupEncoder::count_buckets() {
   uint64_t positions = 0;
   for (const Block& block : blocks_) positions += block.tile.positions();
-  std::vector<TokenStatistics> buckets(kBuckets);
+  BandBuckets counted{std::vector<uint8_t>(ranges_.size()), std::vector<TokenStatistics>(kBuckets)};
+  auto& [bucket_of_band, buckets] = counted;
   for (size_t band = 0; band < ranges_.size(); ++band) {
     const SymbolRange& range = ranges_[band];
     bucket_of_band[band] = static_cast<uint8_t>(bucket_of(range.magnitude, positions));
@@ -263,9 +268,7 @@ std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& b
     counter_of_bucket[b] = filled.size();
     filled.push_back(b);
   }
-  const uint64_t sample_run = spec_.effort >= kExactEffort    ? kSamplePeriod
-                              : spec_.effort > kFastestEffort ? kSampleRun
-                                                              : kShortSampleRun;
+  const uint64_t sample_run = diligence(spec_.effort).sample_run;
   std::vector<TokenCounter> counters(filled.size());
   for (const Block& block : blocks_) {
     const uint64_t positions_in_tile = block.tile.positions();
@@ -286,7 +289,7 @@ std::vector<TokenStatistics> GroupEncoder::count_buckets(std::vector<uint8_t>& b
     }
   }
   for (size_t i = 0; i < filled.size(); ++i) buckets[filled[i]].counts = counters[i].total();
-  return buckets;
+  return counted;
 }
 
 void GroupEncoder::use_tables(const Tables& tables) {
@@ -295,10 +298,8 @@ void GroupEncoder::use_tables(const Tables& tables) {
     codes_ = build_codes(tables, spec_.code_layout);
     return;
   }
-  std::copy(tables.class_map.begin(), tables.class_map.end(), class_of_context_.begin());
-  std::vector<Weights> weights;
-  for (const TableClass& c : tables.classes) weights.push_back(c.weights);
-  rans_writer_.emplace(kernels_, weights);
+  class_of_context_ = tables.class_of_context();
+  rans_writer_.emplace(kernels_, tables);
 }
 
 void GroupEncoder::use_map(const Tables& tables) {
@@ -395,8 +396,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
   };
   if (table.mode == ClassMode::kZero) return values[0] == count;
   if (table.mode == ClassMode::kPlain) return has_codes(values, table.value_lengths, 0);
-  TokenHistogram masks{};
-  count_masks(kernels_, tokens, count, mask_, masks);
+  const TokenHistogram masks = mask_histogram(kernels_, tokens, count, mask_);
   return has_codes(masks, table.mask_lengths, 0) && has_codes(values, table.value_lengths, 1);
 }
 

@@ -43,15 +43,20 @@ class GroupEncoder {
     SymbolRange range;      // of all its symbols
   };
 
+  struct BandBuckets {
+    std::vector<uint8_t> bucket_of_band;
+    std::vector<TokenStatistics> statistics;  // by bucket
+  };
+
   void transform_blocks(uint64_t group);
   bool transform_blocks_to(bool is_wide);
   void order_blocks();
 
   Tables choose_tables();
-  CostedTables choose_band_tables(size_t most_classes);
+  CostedTables choose_band_tables(const BandBuckets& buckets, size_t most_classes);
   CostedTables choose_neighbour_tables();
-  CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes, uint64_t map_entries);
-  std::vector<TokenStatistics> count_buckets(std::vector<uint8_t>& bucket_of_band);
+  CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes);
+  BandBuckets count_buckets();
 
   void use_tables(const Tables& tables);
   // What for_each_stream needs of tables.
@@ -72,6 +77,7 @@ class GroupEncoder {
   void write_raw(const Block& block, ByteBuffer& out);
 
   uint64_t symbol_count(const Block& block) const { return plan_.kept_bands() * block.tile.positions(); }
+  uint64_t symbol_count() const { return blocks_.back().first_symbol + symbol_count(blocks_.back()); }
   void add_part(EncodedGroup& group, size_t begin) const;
   uint64_t raw_size_bytes(const Block& block) const;
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 
 namespace fmc {
 
@@ -86,7 +85,7 @@ void Lattice::restore(const ReadPhase& read, uint8_t* tokens) {
   walk(read, ordered_.reserve(count + kSlackBytes), contexts_.reserve(count + kSlackBytes), tokens);
 }
 
-// `tokens` may be null: the finest level is not put together then.
+// `tokens` is null if order() has put the tokens of each level in their place, else where those of the tile go.
 void Lattice::walk(const ReadPhase& read, uint8_t* ordered, uint8_t* contexts, uint8_t* tokens) {
   std::memset(contexts, 0, phase_counts_[0]);
   read(contexts, phase_counts_[0], ordered);
@@ -125,12 +124,11 @@ void Lattice::walk(const ReadPhase& read, uint8_t* ordered, uint8_t* contexts, u
     ordered += level.straight;
     contexts += level.straight;
 
-    uint8_t* const merged = d > 0 ? level.tokens.reserve(level.count + kSlackBytes) : tokens;
-    if (merged == nullptr) return;
-    if (d > 0 && tokens == nullptr) {
-      even = merged;  // order() has put them there
+    if (tokens == nullptr) {
+      even = level.tokens.get();
       continue;
     }
+    uint8_t* const merged = d > 0 ? level.tokens.reserve(level.count + kSlackBytes) : tokens;
     kernels_.place_kind(even, level.kinds.get(), kEven, level.count, merged);
     kernels_.place_kind(diagonal, level.kinds.get(), kDiagonal, level.count, merged);
     kernels_.place_kind(straight, level.kinds.get(), kStraight, level.count, merged);

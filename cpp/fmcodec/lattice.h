@@ -52,7 +52,6 @@ class Lattice {
 
   void set_level(size_t level, size_t bands, size_t rows, size_t columns);
   void walk(const ReadPhase& read, uint8_t* ordered, uint8_t* contexts, uint8_t* tokens);
-  void merge(Level& level, const uint8_t* even, const uint8_t* diagonal, const uint8_t* straight, uint8_t* out);
 
   const KernelTable& kernels_;
   std::array<uint8_t, 256> code_of_token_;

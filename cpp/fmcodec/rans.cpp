@@ -50,10 +50,10 @@ Frequencies frequencies_of(const Weights& weights) {
   return frequencies;
 }
 
-RansWriter::RansWriter(const KernelTable& kernels, const std::vector<Weights>& tables) : kernels_(kernels) {
-  symbols_.resize(tables.size() * kTokens);
-  for (size_t k = 0; k < tables.size(); ++k) {
-    const Frequencies frequencies = frequencies_of(tables[k]);
+RansWriter::RansWriter(const KernelTable& kernels, const Tables& tables) : kernels_(kernels) {
+  symbols_.resize(tables.classes.size() * kTokens);
+  for (size_t k = 0; k < tables.classes.size(); ++k) {
+    const Frequencies frequencies = frequencies_of(tables.classes[k].weights);
     uint32_t begin = 0;
     for (size_t token = 0; token < kTokens; ++token) {
       if (frequencies[token] == 0) continue;
@@ -86,10 +86,10 @@ std::span<const uint8_t> RansWriter::end() {
   return {at_, words_end_};
 }
 
-RansReader::RansReader(const KernelTable& kernels, const std::vector<Weights>& tables) : kernels_(kernels) {
-  slots_.resize(tables.size() * kRansTotal);
-  for (size_t k = 0; k < tables.size(); ++k) {
-    const Frequencies frequencies = frequencies_of(tables[k]);
+RansReader::RansReader(const KernelTable& kernels, const Tables& tables) : kernels_(kernels) {
+  slots_.resize(tables.classes.size() * kRansTotal);
+  for (size_t k = 0; k < tables.classes.size(); ++k) {
+    const Frequencies frequencies = frequencies_of(tables.classes[k].weights);
     uint32_t* slot = &slots_[k * kRansTotal];
     for (size_t token = 0; token < kTokens; ++token) {
       const uint32_t entry = static_cast<uint32_t>(token) | (uint32_t{frequencies[token]} - 1) << 8;

@@ -10,12 +10,12 @@
 #include "fmcodec/buffer.h"
 #include "fmcodec/code_table.h"
 #include "fmcodec/kernels/kernels.h"
+#include "fmcodec/tables.h"
 #include "fmcodec/wavelet.h"
 
 namespace fmc {
 
-// By token; 0: not used. Weights are what the stream holds: 1 to 4096, of which only the three highest bits count.
-using Weights = std::array<uint16_t, kTokens>;
+// By token; 0: not used.
 using Frequencies = std::array<uint16_t, kTokens>;
 
 // The weights of a histogram. All 0 if it is empty.
@@ -30,7 +30,7 @@ inline size_t rans_lanes(uint64_t symbols) { return symbols >= 65536 ? 32 : 4; }
 // first, end.
 class RansWriter {
  public:
-  RansWriter(const KernelTable& kernels, const std::vector<Weights>& tables);
+  RansWriter(const KernelTable& kernels, const Tables& tables);
   void begin(uint64_t symbols);
   void write(const uint8_t* tokens, const uint8_t* classes, size_t count);
   // The bytes of the block: states, then words. Valid until the next begin().
@@ -48,7 +48,7 @@ class RansWriter {
 
 class RansReader {
  public:
-  RansReader(const KernelTable& kernels, const std::vector<Weights>& tables);
+  RansReader(const KernelTable& kernels, const Tables& tables);
   // `in` is the whole block; throws Error(kCorrupt).
   void begin(uint64_t symbols, const BitSource& in);
   void read(const uint8_t* classes, size_t count, uint8_t* tokens);

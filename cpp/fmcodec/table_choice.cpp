@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fmcodec/mask_tables.h"
+#include "fmcodec/rans.h"
 
 namespace fmc {
 namespace {
@@ -163,7 +164,7 @@ void TokenStatistics::add(const TokenStatistics& other) {
   symbols += other.symbols;
   minimum = std::min(minimum, other.minimum);
   maximum = std::max(maximum, other.maximum);
-  for (size_t token = 0; token < kTokens; ++token) counts[token] += other.counts[token];
+  fmc::add(other.counts, counts);
 }
 
 uint64_t TokenStatistics::counted() const { return std::accumulate(counts.begin(), counts.end(), uint64_t{0}); }

@@ -14,10 +14,6 @@ namespace {
 // Weight of a symbol that was seen against one that was not.
 constexpr uint64_t kSeenWeight = 256;
 
-void add(const TokenHistogram& from, TokenHistogram& into) {
-  for (size_t token = 0; token < kTokens; ++token) into[token] += from[token];
-}
-
 }  // namespace
 
 TableStatistics::TableStatistics(Spec spec) : spec_(std::move(spec)) { spec_.tables.reset(); }

@@ -181,6 +181,12 @@ bool Tables::has_shift() const {
   return std::any_of(classes.begin(), classes.end(), [](const TableClass& c) { return c.shift > 0; });
 }
 
+std::array<uint8_t, 256> Tables::class_of_context() const {
+  std::array<uint8_t, 256> classes{};
+  std::copy(class_map.begin(), class_map.end(), classes.begin());
+  return classes;
+}
+
 std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_minimum) {
   BitWriter out;
   const size_t count = tables.classes.size();

@@ -9,7 +9,7 @@
 
 #include "fmcodec/bits.h"
 #include "fmcodec/code_table.h"
-#include "fmcodec/rans.h"
+#include "fmcodec/kernels/kernels.h"
 
 namespace fmc {
 
@@ -25,6 +25,9 @@ enum class ClassMode : uint8_t { kZero = 0, kPlain = 1, kMasked = 2, kRans = 3 }
 // How the tokens of a stream stand in the bits. Stored in the format, as the coder.
 enum class CodeLayout : uint8_t { kWavelet = 1, kSerial = 2 };
 
+// By token; 0: not used. What the stream holds of frequencies: of a weight only the three highest bits count.
+using Weights = std::array<uint16_t, kTokens>;
+
 struct TableClass {
   ClassMode mode = ClassMode::kZero;
   int shift = 0;
@@ -39,6 +42,8 @@ struct Tables {
   std::vector<TableClass> classes;
 
   bool has_shift() const;
+  // The map of kNeighbours, for looking up bytes.
+  std::array<uint8_t, 256> class_of_context() const;
 };
 
 // Section 8. parse throws Error(kCorrupt); offsets count from `base_offset`.

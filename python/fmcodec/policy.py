@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -89,20 +90,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         FmcodecError
             The text is not JSON, has an unknown or missing key, or a value is out of its range.
         """
-        try:
-            _check_version(msgspec.json.decode(text, type=_Version).schema_version)
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
-            raise FmcodecError(f"not a valid policy: {error}") from error
+        return _decode(msgspec.json.decode, text)
 
     @classmethod
     def from_toml(cls, text: str | bytes) -> Policy:
         """The policy in a TOML text, with the same keys and the same errors as `from_json`."""
-        try:
-            _check_version(msgspec.toml.decode(text, type=_Version).schema_version)
-            return msgspec.toml.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
-            raise FmcodecError(f"not a valid policy: {error}") from error
+        return _decode(msgspec.toml.decode, text)
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
@@ -113,6 +106,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def save(self, path: str | Path) -> None:
         """Writes the policy as indented JSON."""
         Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
+
+def _decode(decode: Callable[..., Any], text: str | bytes) -> Policy:
+    """The policy in a text, by msgspec's decoder of its format."""
+    try:
+        _check_version(decode(text, type=_Version).schema_version)
+        policy: Policy = decode(text, type=Policy)
+    except msgspec.MsgspecError as error:
+        raise FmcodecError(f"not a valid policy: {error}") from error
+    return policy
 
 
 def _check_version(version: int) -> None:

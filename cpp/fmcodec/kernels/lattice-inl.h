@@ -45,13 +45,7 @@ HWY_ATTR size_t select_kind(const uint8_t* values, const uint8_t* kinds, uint8_t
                             uint8_t* selected) {
   const auto wanted = hn::Set(U8(), kind);
   const auto is_wanted = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Eq(v, wanted); };
-  const uint8_t* const begin = selected;
-  for (size_t i = 0; i < count; i += 64) {
-    const uint64_t word = word_where(kinds + i, is_wanted) & low_bits(count - i);
-    compress_word(values + i, word, selected);
-    selected += __builtin_popcountll(word);
-  }
-  return selected - begin;
+  return compress_where(values, kinds, count, is_wanted, selected);
 }
 
 HWY_ATTR void place_kind(const uint8_t* selected, const uint8_t* kinds, uint8_t kind, size_t count, uint8_t* values) {

@@ -288,15 +288,22 @@ HWY_ATTR void write_tree(const CodeNode* nodes, uint8_t* ranks, size_t count, ui
   appender.finish();
 }
 
+// Copies the tokens for whose key the predicate holds; returns their number.
+template <class Predicate>
+HWY_INLINE size_t compress_where(const uint8_t* tokens, const uint8_t* keys, size_t count, const Predicate& predicate,
+                                 uint8_t* out) {
+  const uint8_t* const begin = out;
+  for (size_t i = 0; i < count; i += 64) {
+    const uint64_t word = word_where(keys + i, predicate) & low_bits(count - i);
+    compress_word(tokens + i, word, out);
+    out += __builtin_popcountll(word);
+  }
+  return out - begin;
+}
+
 HWY_ATTR size_t compact_nonzero(const uint8_t* tokens, size_t count, uint8_t* nonzero) {
   const auto is_nonzero = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Ne(v, hn::Zero(U8())); };
-  const uint8_t* const begin = nonzero;
-  for (size_t i = 0; i < count; i += 64) {
-    const uint64_t word = word_where(tokens + i, is_nonzero) & low_bits(count - i);
-    compress_word(tokens + i, word, nonzero);
-    nonzero += __builtin_popcountll(word);
-  }
-  return nonzero - begin;
+  return compress_where(tokens, tokens, count, is_nonzero, nonzero);
 }
 
 HWY_ATTR void write_mask(const uint8_t* tokens, size_t count, BitCursor* bits) {
