@@ -146,6 +146,9 @@ void BlockDecoder::read_raw(Bytes block, uint64_t positions) {
 }
 
 BitSource BlockDecoder::padded(Bytes bits) {
+  // Behind all but the last blocks of a frame there are other bytes, which do as well.
+  if (bytes_.data() + bytes_.size() - (bits.data() + bits.size()) >= static_cast<std::ptrdiff_t>(kSlackBytes))
+    return {bits.data(), 0, bits.size() * 8, block_offset_};
   uint8_t* const copy = bits_.reserve(bits.size() + kSlackBytes);
   if (!bits.empty()) std::memcpy(copy, bits.data(), bits.size());
   std::memset(copy + bits.size(), 0, kSlackBytes);

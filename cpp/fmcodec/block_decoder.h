@@ -43,7 +43,7 @@ class BlockDecoder {
   void read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens, const VisitStream& visit);
   void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens);
   void read_raw(Bytes block, uint64_t positions);
-  // Copies a bit stream to where kernels may read past its end.
+  // A bit stream that kernels may read past its end; it is copied only if the frame ends there.
   BitSource padded(Bytes bits);
   [[noreturn]] void fail(const char* message) const;
 

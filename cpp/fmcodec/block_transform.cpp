@@ -45,17 +45,27 @@ BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, con
   std::iota(bytes.begin(), bytes.end(), uint8_t{0});
   kernels_.quantize_to_tokens(dtype_, bytes.data(), bytes.size(), quantizer_, token_of_value_.data());
   kernels_.dequantize_tokens(dtype_, bytes.data(), bytes.size(), quantizer_, value_of_token_.data());
+  is_byte_identity_ = token_of_value_ == bytes && value_of_token_ == bytes;
 }
 
 bool BlockTransform::tokens_from_values(const void* values, size_t count, uint8_t* tokens) const {
   if (!has_byte_tables_) return kernels_.quantize_to_tokens(dtype_, values, count, quantizer_, tokens);
-  kernels_.translate(static_cast<const uint8_t*>(values), count, token_of_value_.data(), tokens);
+  translate(token_of_value_, static_cast<const uint8_t*>(values), count, tokens);
   return true;
 }
 
 void BlockTransform::values_from_tokens(const uint8_t* tokens, size_t count, void* values) const {
   if (!has_byte_tables_) return kernels_.dequantize_tokens(dtype_, tokens, count, quantizer_, values);
-  kernels_.translate(tokens, count, value_of_token_.data(), static_cast<uint8_t*>(values));
+  translate(value_of_token_, tokens, count, static_cast<uint8_t*>(values));
+}
+
+void BlockTransform::translate(const std::array<uint8_t, 256>& table, const uint8_t* bytes, size_t count,
+                               uint8_t* translated) const {
+  if (is_byte_identity_) {
+    std::memcpy(translated, bytes, count);
+  } else {
+    kernels_.translate(bytes, count, table.data(), translated);
+  }
 }
 
 int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {

@@ -49,6 +49,7 @@ class BlockTransform {
   // Values to tokens and back, where symbols are levels that fit tokens.
   bool tokens_from_values(const void* values, size_t count, uint8_t* tokens) const;
   void values_from_tokens(const uint8_t* tokens, size_t count, void* values) const;
+  void translate(const std::array<uint8_t, 256>& table, const uint8_t* bytes, size_t count, uint8_t* translated) const;
   bool forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges);
   uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
   template <typename Value>
@@ -62,6 +63,7 @@ class BlockTransform {
   Quantizer quantizer_;
   // For values of 8 bits: the kernels' results for every value and every token.
   bool has_byte_tables_ = false;
+  bool is_byte_identity_ = false;  // both tables are
   std::array<uint8_t, 256> token_of_value_, value_of_token_;
   Buffer<int32_t> rows_;
 };

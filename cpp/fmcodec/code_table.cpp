@@ -2,12 +2,13 @@
 #include "fmcodec/code_table.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace fmc {
 namespace {
 
 // Puts the used tokens in the order of (length, token) and returns their number.
-size_t rank_tokens(const CodeLengths& lengths, std::array<uint8_t, kTokens>& token_of_rank) {
+size_t rank_tokens(const CodeLengths& lengths, uint8_t* token_of_rank) {
   std::array<uint16_t, kMaxCodeLength + 2> first_rank{};  // of each length
   for (const uint8_t length : lengths) ++first_rank[length + 1];
   const size_t used = kTokens - first_rank[1];
@@ -48,13 +49,13 @@ uint16_t add_node(CodeTree& tree, const RankedCode& ranked, size_t begin, size_t
   return index;
 }
 
-// The tokens that occur, by ascending (weight, token), which one integer holds: weights are below 2^56.
+// The tokens that occur with their weights, which one integer holds: weights are below 2^56.
 struct LeafList {
   std::array<uint64_t, kTokens> items;
   size_t count = 0;
 
   void add(uint64_t weight, size_t token) { items[count++] = weight << 8 | token; }
-  // Byte by byte of the weights, from the lowest: tokens were added in ascending order, and the passes are stable.
+  // By weight; equal ones stay in the order in which they were added. Byte by byte, from the lowest.
   void sort() {
     uint64_t used_bits = 0;
     for (size_t i = 0; i < count; ++i) used_bits |= items[i];
@@ -109,7 +110,82 @@ void restore_kraft(LengthCounts& counts, int limit) {
   }
 }
 
+// A division of tokens, the most frequent first, into groups of section 10.6.
+struct Grouping {
+  static constexpr uint8_t kLast = 8;
+  std::array<uint64_t, kTokens + 1> sums;          // of the counts before a token
+  std::array<uint64_t, kTokens> bits;              // of the best division of the tokens from here on
+  std::array<uint8_t, kTokens> log2_size;          // of the group that begins here, or kLast
+  size_t count;
+
+  explicit Grouping(const LeafList& leaves) : count(leaves.count) {
+    sums[0] = 0;
+    for (size_t i = 0; i < count; ++i) sums[i + 1] = sums[i] + leaves.weight(i);
+    for (size_t i = count; i-- > 0;) choose(i);
+  }
+
+  // Returns false if a length is above the limit.
+  bool assign(const LeafList& leaves, int limit, CodeLengths& lengths) const {
+    int prefix = 0;  // bits before those of the group
+    size_t i = 0;
+    while (log2_size[i] != kLast) {
+      const int length = ++prefix + log2_size[i];
+      if (length > limit) return false;
+      for (const size_t end = i + (size_t{1} << log2_size[i]); i < end; ++i)
+        lengths[leaves.token(i)] = static_cast<uint8_t>(length);
+    }
+    const auto [short_count, long_bits] = last(i);
+    for (const size_t first_long = i + short_count; i < count; ++i)
+      lengths[leaves.token(i)] = static_cast<uint8_t>(prefix + long_bits - (i < first_long));
+    return prefix + long_bits <= limit;
+  }
+
+ private:
+  // Of the last group, which begins at token i: how many tokens have the shorter of its two lengths, and the longer one.
+  struct Last {
+    size_t short_count;
+    int long_bits;
+  };
+  Last last(size_t i) const {
+    const int long_bits = std::bit_width(count - i - 1);
+    return {(size_t{1} << long_bits) - (count - i), long_bits};
+  }
+  void choose(size_t i) {
+    const uint64_t left = sums[count] - sums[i];
+    const auto [short_count, long_bits] = last(i);
+    bits[i] = static_cast<uint64_t>(long_bits) * left - (sums[i + short_count] - sums[i]);
+    log2_size[i] = kLast;
+    for (uint8_t m = 0; m < kLast && (size_t{1} << m) < count - i; ++m) {
+      const size_t next = i + (size_t{1} << m);
+      const uint64_t with_group = left + m * (sums[next] - sums[i]) + bits[next];
+      if (with_group < bits[i]) {
+        bits[i] = with_group;
+        log2_size[i] = m;
+      }
+    }
+  }
+};
+
 }  // namespace
+
+CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit) {
+  LeafList leaves;
+  for (size_t token = kTokens; token-- > 0;) {
+    if (histogram[token] > 0) leaves.add(histogram[token], token);
+  }
+  CodeLengths lengths{};
+  if (leaves.count == 1) lengths[leaves.token(0)] = 1;
+  if (leaves.count < 2) return lengths;
+  leaves.sort();
+  std::reverse(leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count));
+  // Rare tokens count as often as a code of `limit` bits supposes, or more, until no code is longer.
+  uint64_t total = 0;
+  for (size_t i = 0; i < leaves.count; ++i) total += leaves.weight(i);
+  for (uint64_t least = (total >> limit) + 1;; least *= 2) {
+    for (size_t i = leaves.count; i-- > 0 && leaves.weight(i) < least;) leaves.items[i] = least << 8 | leaves.token(i);
+    if (Grouping(leaves).assign(leaves, limit, lengths)) return lengths;
+  }
+}
 
 CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit) {
   LeafList leaves;
@@ -143,7 +219,7 @@ bool is_complete_code(const CodeLengths& lengths) {
 }
 
 CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
-  const size_t used = rank_tokens(lengths, order_);
+  const size_t used = rank_tokens(lengths, order_.data());
   if (used == 1) lengths_[order_[0]] = 0;
   uint32_t next_code = 0;
   for (size_t rank = 0; rank < used; ++rank) {
@@ -154,7 +230,7 @@ CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
 
 CodeTree build_code_tree(const CodeLengths& lengths) {
   CodeTree tree{};
-  const size_t used = rank_tokens(lengths, tree.token_of_rank);
+  const size_t used = rank_tokens(lengths, tree.token_of_rank.data());
   if (used == 0) return tree;
   RankedCode ranked;
   for (size_t rank = 0; rank < used; ++rank) {

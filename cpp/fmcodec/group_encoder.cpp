@@ -239,7 +239,7 @@ CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatisti
   CostedTables costed{std::move(tables), plan_.kept_bands() * class_bits(classes.size())};
   for (size_t k = 0; k < classes.size(); ++k) {
     const CostedClass chosen =
-        choose_mode(classes[k], counts_masks(classes[k]) ? &masks[k] : nullptr, spec_.max_code_length, token_minimum_);
+        choose_mode(classes[k], counts_masks(classes[k]) ? &masks[k] : nullptr, spec_.code_choice(), token_minimum_);
     costed.tables.classes[k] = chosen.table;
     costed.bits += chosen.bits;
   }

@@ -18,7 +18,7 @@ MaskTable make_table(size_t index) {
     weights[mask] = 1;
     for (int flag = 0; flag < 8; ++flag) weights[mask] *= mask >> flag & 1 ? ones_of_64(index) : 64 - ones_of_64(index);
   }
-  MaskTable table{limited_code_lengths(weights, kMaskCodeLength), {}, 0};
+  MaskTable table{grouped_code_lengths(weights, kMaskCodeLength), {}, 0};
   table.tree = build_code_tree(table.lengths);
   for (size_t mask = 0; mask < kTokens; ++mask) table.bits_per_2_48_bytes += weights[mask] * table.lengths[mask];
   return table;

@@ -43,6 +43,7 @@ struct Spec {
   bool clamps_nonfinite = false;
 
   size_t most_classes() const { return effort == kFastestEffort ? kFewClasses : kMaxClasses; }
+  CodeChoice code_choice() const { return {max_code_length, effort < kExactEffort}; }
   // The bits of a coded block are a whole number of these.
   int block_word_bits() const { return code_layout == CodeLayout::kSerial ? word_bits : 8; }
   Quantizer quantizer() const;

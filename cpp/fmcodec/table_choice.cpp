@@ -182,7 +182,7 @@ bool may_be_masked(const TokenStatistics& statistics) {
   return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 64 >= total;
 }
 
-CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
+CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, const CodeChoice& codes,
                         int32_t token_minimum) {
   const TokenHistogram& values = statistics.counts;
   CostedClass plain;
@@ -196,7 +196,7 @@ CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram*
     return scaled(coded_bits(counts, lengths), statistics.symbols, total) + table_size_bits(lengths, is_ascending);
   };
   plain.table.mode = ClassMode::kPlain;
-  plain.table.value_lengths = limited_code_lengths(values, max_code_length);
+  plain.table.value_lengths = codes.lengths(values);
   plain.bits =
       value_bits(values, plain.table.value_lengths) + static_cast<uint64_t>(statistics.shift) * statistics.symbols;
   if (!may_be_masked(statistics)) return plain;
@@ -205,13 +205,13 @@ CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram*
   masked.table.mode = ClassMode::kMasked;
   TokenHistogram nonzero = values;
   nonzero[0] = 0;
-  masked.table.value_lengths = limited_code_lengths(nonzero, max_code_length);
+  masked.table.value_lengths = codes.lengths(nonzero);
   const MaskTable& standard = nearest_mask_table(total - values[0], total);
   masked.table.mask_lengths = standard.lengths;
   uint64_t mask_bits = standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
   if (masks != nullptr) {
     mask_bits = coded_bits(*masks, standard.lengths) + mask_table_size_bits(standard.lengths);
-    const CodeLengths own = limited_code_lengths(*masks, max_code_length);
+    const CodeLengths own = codes.lengths(*masks);
     const uint64_t own_bits = coded_bits(*masks, own) + mask_table_size_bits(own);
     if (own_bits < mask_bits) {
       masked.table.mask_lengths = own;

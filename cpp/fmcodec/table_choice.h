@@ -56,7 +56,7 @@ struct CostedClass {
 CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum);
 
 // Section 10, step 6. `masks` is the histogram of mask bytes; if it is null, only standard mask tables are tried.
-CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, int max_code_length,
+CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, const CodeChoice& codes,
                         int32_t token_minimum);
 
 }  // namespace fmc

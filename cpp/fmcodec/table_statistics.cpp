@@ -143,7 +143,7 @@ Tables TableStatistics::build() const {
     for (uint64_t& count : masks[k]) count = count * kSeenWeight + 1;
     // Both histograms carry the weight, so the number of symbols must as well.
     classes[k].symbols = classes[k].counted();
-    tables.classes.push_back(choose_mode(classes[k], &masks[k], spec_.max_code_length, spec_.token_minimum()).table);
+    tables.classes.push_back(choose_mode(classes[k], &masks[k], spec_.code_choice(), spec_.token_minimum()).table);
   }
   return tables;
 }

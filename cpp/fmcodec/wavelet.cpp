@@ -33,11 +33,10 @@ void BitSource::fail_early_end() const {
 void read_tokens(const KernelTable& kernels, const CodeTree& tree, size_t count, Buffer<uint8_t>& scratch,
                  BitSource* in, uint8_t* tokens) {
   if (count == 0) return;
-  const uint64_t end = kernels.read_tree(tree.nodes.data(), in->bytes, in->position_bits, in->size_bits, count,
-                                         scratch.reserve(tree_scratch_bytes(count)), tokens);
+  const uint64_t end = kernels.read_tree(tree.nodes.data(), tree.token_of_rank.data(), in->bytes, in->position_bits,
+                                         in->size_bits, count, scratch.reserve(tree_scratch_bytes(count)), tokens);
   if (end == UINT64_MAX) in->fail_early_end();
   in->position_bits = end;
-  kernels.translate(tokens, count, tree.token_of_rank.data(), tokens);
 }
 
 }  // namespace fmc

@@ -72,8 +72,8 @@ struct CodeNode {
   uint16_t right;      // kSplit: index of the right child; the left one is the next node
 };
 
-// Room that a walk through a tree needs: one right side per level, each with slack.
-inline constexpr size_t tree_scratch_bytes(size_t count) { return kMaxTreeDepth * (count + kSlackBytes); }
+// Room that a walk through a tree needs: the two sides of one node per level, each with slack.
+inline constexpr size_t tree_scratch_bytes(size_t count) { return kMaxTreeDepth * (count + 2 * kSlackBytes); }
 
 struct KernelTable {
   const char* isa;
@@ -107,10 +107,10 @@ struct KernelTable {
   // --- bits (section 7.2). Writers need kSlackBytes behind the last bit; what is there may be overwritten.
   // Writes the ranks of a stream node by node. They are overwritten; `scratch` has tree_scratch_bytes(count).
   void (*write_tree)(const CodeNode* nodes, uint8_t* ranks, size_t count, uint8_t* scratch, BitCursor* bits);
-  // The inverse: reads `count` ranks from `position_bits` on. Returns the position behind them, or UINT64_MAX if they
-  // end behind `size_bits`.
-  uint64_t (*read_tree)(const CodeNode* nodes, const uint8_t* bits, uint64_t position_bits, uint64_t size_bits,
-                        size_t count, uint8_t* scratch, uint8_t* ranks);
+  // The inverse, which also looks up the tokens of the ranks; their table has kSlackBytes of room. Reads `count` tokens
+  // from `position_bits` on. Returns the position behind them, or UINT64_MAX if they end behind `size_bits`.
+  uint64_t (*read_tree)(const CodeNode* nodes, const uint8_t* token_of_rank, const uint8_t* bits,
+                        uint64_t position_bits, uint64_t size_bits, size_t count, uint8_t* scratch, uint8_t* tokens);
   // Copies the tokens that are not 0 and returns their number.
   size_t (*compact_nonzero)(const uint8_t* tokens, size_t count, uint8_t* nonzero);
   // Writes one bit per token: 1 if it is not 0.

@@ -43,13 +43,22 @@ HWY_INLINE void store_u64(uint64_t word, uint8_t* p) { memcpy(p, &word, 8); }
 
 HWY_INLINE uint64_t low_bits(size_t count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
 
-// 64 bits from any bit position; needs 9 readable bytes.
-HWY_INLINE uint64_t read_u64(const uint8_t* bytes, uint64_t position) {
-  const uint8_t* at = bytes + (position >> 3);
-  const unsigned shift = position & 7;
-  // Shifting by 63 - shift and then by 1 avoids the undefined shift by 64.
-  return (load_u64(at) >> shift) | ((static_cast<uint64_t>(at[8]) << 1) << (63 - shift));
-}
+// Reads words of 64 bits from any bit position; needs 16 readable bytes.
+class WordReader {
+ public:
+  HWY_INLINE WordReader(const uint8_t* bytes, uint64_t position_bits)
+      : at_(bytes + (position_bits >> 3)), shift_(position_bits & 7) {}
+  // The word that begins `offset_bits` further on, a multiple of 64.
+  HWY_INLINE uint64_t word(size_t offset_bits) const {
+    const uint8_t* const at = at_ + offset_bits / 8;
+    // Shifting by 63 - shift and then by 1 avoids the undefined shift by 64.
+    return (load_u64(at) >> shift_) | ((load_u64(at + 8) << 1) << (63 - shift_));
+  }
+
+ private:
+  const uint8_t* at_;
+  unsigned shift_;
+};
 
 // Appends words of up to 64 bits; what is behind the last bit is overwritten.
 class BitAppender {
@@ -145,23 +154,26 @@ HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros,
   _mm512_storeu_si512(left, _mm512_maskz_compress_epi8(zeros, v));
 }
 
+// The bytes from `at` on, spread to the places whose bit is 1, zeros between. Loading is an instruction of its own:
+// expanding from memory is slower on some processors.
+HWY_INLINE __m512i expand_word(uint64_t word, const uint8_t* at) {
+  __m512i v = _mm512_loadu_si512(at);
+  asm("" : "+v"(v));
+  return _mm512_maskz_expand_epi8(word, v);
+}
+
 template <bool kLeftIsFill, bool kRightIsFill>
 HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
                            uint8_t right_fill, uint8_t* merged) {
-  __m512i v;
-  if constexpr (kLeftIsFill) {
-    v = _mm512_set1_epi8(static_cast<char>(left_fill));
-  } else {
-    v = _mm512_maskz_expand_epi8(~word, _mm512_loadu_si512(left));
-    left += 64 - __builtin_popcountll(word);
-  }
-  if constexpr (kRightIsFill) {
-    v = _mm512_mask_mov_epi8(v, word, _mm512_set1_epi8(static_cast<char>(right_fill)));
-  } else {
-    v = _mm512_mask_expand_epi8(v, word, _mm512_loadu_si512(right));
-    right += __builtin_popcountll(word);
-  }
-  _mm512_storeu_si512(merged, v);
+  // Each side with zeros between, then put together: expanding one into the other would wait for it.
+  const __m512i on_left = kLeftIsFill ? _mm512_maskz_set1_epi8(~word, static_cast<char>(left_fill))
+                                      : expand_word(~word, left);
+  const __m512i on_right = kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill))
+                                        : expand_word(word, right);
+  const size_t ones = __builtin_popcountll(word);
+  left += 64 - ones;
+  right += ones;
+  _mm512_storeu_si512(merged, _mm512_or_si512(on_left, on_right));
 }
 
 #elif HWY_TARGET == HWY_SCALAR
@@ -326,7 +338,7 @@ HWY_ATTR void write_symbol_plane(const int32_t* symbols, size_t count, uint32_t 
 HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count) {
   // Up to the next byte, then whole words without shifts, then the rest.
   const size_t head = HWY_MIN(count, static_cast<size_t>(-position & 7));
-  size_t ones = __builtin_popcountll(read_u64(bits, position) & low_bits(head));
+  size_t ones = __builtin_popcountll(WordReader(bits, position).word(0) & low_bits(head));
   const uint8_t* at = bits + ((position + head) >> 3);
   size_t left = count - head;
 #if HWY_TARGET == HWY_AVX3_DL
@@ -341,26 +353,73 @@ HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count)
 template <bool kLeftIsFill, bool kRightIsFill>
 HWY_ATTR void merge_sides(const uint8_t* bits, uint64_t position, size_t count, const uint8_t* left, uint8_t left_fill,
                           const uint8_t* right, uint8_t right_fill, uint8_t* merged) {
-  // With `left` at the tail of `merged`, a word is written only after the tokens it overwrites were read: after i
-  // tokens the read position is at least i plus the ones still to come.
-  for (size_t i = 0; i < count; i += 64) {
-    merge_word<kLeftIsFill, kRightIsFill>(read_u64(bits, position + i), left, left_fill, right, right_fill, merged + i);
-  }
+  const WordReader reader(bits, position);
+  for (size_t i = 0; i < count; i += 64)
+    merge_word<kLeftIsFill, kRightIsFill>(reader.word(i), left, left_fill, right, right_fill, merged + i);
 }
+
+// Looks up bytes below 2^kPlanes in a table of that size, which has kSlackBytes of room.
+template <uint32_t kPlanes>
+class ByteTable {
+ public:
+#if FMC_HAS_BYTE_COMPRESS
+  explicit HWY_INLINE ByteTable(const uint8_t* table) {
+    for (size_t k = 0; k < kParts; ++k) parts_[k] = _mm512_loadu_si512(table + 64 * k);
+  }
+  HWY_INLINE hn::Vec<U8> look_up(hn::Vec<U8> v) const {
+    if constexpr (kPlanes <= 6) {
+      return hn::Vec<U8>{_mm512_permutexvar_epi8(v.raw, parts_[0])};
+    } else {
+      const __m512i low = _mm512_permutex2var_epi8(parts_[0], v.raw, parts_[1]);
+      if constexpr (kPlanes == 7) return hn::Vec<U8>{low};
+      // Two permutations look up 7 bits each, the top bit chooses.
+      const __m512i high = _mm512_permutex2var_epi8(parts_[kParts - 2], v.raw, parts_[kParts - 1]);
+      return hn::Vec<U8>{_mm512_mask_mov_epi8(low, _mm512_movepi8_mask(v.raw), high)};
+    }
+  }
+
+ private:
+  static constexpr size_t kParts = kPlanes <= 6 ? 1 : size_t{1} << (kPlanes - 6);
+  __m512i parts_[kParts];
+#else
+  explicit HWY_INLINE ByteTable(const uint8_t* table) : table_(table) {}
+  HWY_INLINE hn::Vec<U8> look_up(hn::Vec<U8> v) const {
+#if HWY_TARGET == HWY_SCALAR
+    return hn::Set(U8(), table_[hn::GetLane(v)]);
+#else
+    // Sixteen entries at a time; the upper bits choose among the results.
+    const auto low = hn::And(v, hn::Set(U8(), 15));
+    auto found = hn::TableLookupBytes(hn::LoadDup128(U8(), table_), low);
+    if constexpr (kPlanes > 4) {
+      const auto upper = hn::AndNot(hn::Set(U8(), 15), v);
+      for (size_t k = 16; k < size_t{1} << kPlanes; k += 16) {
+        const auto other = hn::TableLookupBytes(hn::LoadDup128(U8(), table_ + k), low);
+        found = hn::IfThenElse(hn::Eq(upper, hn::Set(U8(), static_cast<uint8_t>(k))), other, found);
+      }
+    }
+    return found;
+#endif
+  }
+
+ private:
+  const uint8_t* table_;
+#endif
+};
 
 // Reads a code tree, node by node.
 struct TreeReader {
   const CodeNode* nodes;
+  const uint8_t* token_of_rank;
   const uint8_t* bits;
   uint64_t size_bits;
   uint64_t position;
 
   // Returns false if the bits end too early.
-  HWY_ATTR bool read(size_t index, size_t count, uint8_t* ranks, uint8_t* scratch) {
+  HWY_ATTR bool read(size_t index, size_t count, uint8_t* tokens, uint8_t* scratch) {
     if (count == 0) return true;
     const CodeNode& node = nodes[index];
     if (node.kind == CodeNode::Kind::kLeaf) {
-      memset(ranks, node.first_rank, count);
+      memset(tokens, fill(node), count);
       return true;
     }
     const uint64_t begin = position;
@@ -369,7 +428,7 @@ struct TreeReader {
     if (bit_count > size_bits - position) return false;
     position += bit_count;
     if (node.kind == CodeNode::Kind::kPlanes) {
-      read_planes(begin, count, node.planes, node.first_rank, ranks);
+      read_planes(begin, count, node.planes, token_of_rank + node.first_rank, tokens);
       return true;
     }
     const CodeNode& left_node = nodes[index + 1];
@@ -377,49 +436,70 @@ struct TreeReader {
     const bool left_is_leaf = left_node.kind == CodeNode::Kind::kLeaf;
     const bool right_is_leaf = right_node.kind == CodeNode::Kind::kLeaf;
     if (left_is_leaf && right_is_leaf) {
-      merge_sides<true, true>(bits, begin, count, nullptr, left_node.first_rank, nullptr, right_node.first_rank, ranks);
+      merge_sides<true, true>(bits, begin, count, nullptr, fill(left_node), nullptr, fill(right_node), tokens);
       return true;
     }
-    const size_t ones =
-        count <= 64 ? __builtin_popcountll(read_u64(bits, begin) & low_bits(count)) : count_ones(bits, begin, count);
-    // The left side is read into the tail of the output, where merging stays behind it.
-    uint8_t* const left = ranks + ones;
-    if (!left_is_leaf && !read(index + 1, count - ones, left, scratch)) return false;
-    if (right_is_leaf) {
-      merge_sides<false, true>(bits, begin, count, left, 0, nullptr, right_node.first_rank, ranks);
-      return true;
-    }
-    if (!read(node.right, ones, scratch, scratch + ones + kSlackBytes)) return false;
+    const size_t ones = count_ones(bits, begin, count);
+    uint8_t* const left = scratch;
+    uint8_t* const right = left + (left_is_leaf ? 0 : count - ones + kSlackBytes);
+    uint8_t* const below = right + (right_is_leaf ? 0 : ones + kSlackBytes);
+    if (!left_is_leaf && !read(index + 1, count - ones, left, below)) return false;
+    if (!right_is_leaf && !read(node.right, ones, right, below)) return false;
     if (left_is_leaf) {
-      merge_sides<true, false>(bits, begin, count, nullptr, left_node.first_rank, scratch, 0, ranks);
+      merge_sides<true, false>(bits, begin, count, nullptr, fill(left_node), right, 0, tokens);
+    } else if (right_is_leaf) {
+      merge_sides<false, true>(bits, begin, count, left, 0, nullptr, fill(right_node), tokens);
     } else {
-      merge_sides<false, false>(bits, begin, count, left, 0, scratch, 0, ranks);
+      merge_sides<false, false>(bits, begin, count, left, 0, right, 0, tokens);
     }
     return true;
   }
 
-  // `planes` bit planes, most significant first, plus base.
-  HWY_INLINE void read_planes(uint64_t begin, size_t count, uint32_t planes, uint8_t base, uint8_t* ranks) const {
-    const auto base_vector = hn::Set(U8(), base);
+  HWY_INLINE uint8_t fill(const CodeNode& leaf) const { return token_of_rank[leaf.first_rank]; }
+
+  HWY_INLINE void read_planes(uint64_t begin, size_t count, uint32_t planes, const uint8_t* table,
+                              uint8_t* tokens) const {
+    switch (planes) {
+      case 1: return read_planes<1>(begin, count, table, tokens);
+      case 2: return read_planes<2>(begin, count, table, tokens);
+      case 3: return read_planes<3>(begin, count, table, tokens);
+      case 4: return read_planes<4>(begin, count, table, tokens);
+      case 5: return read_planes<5>(begin, count, table, tokens);
+      case 6: return read_planes<6>(begin, count, table, tokens);
+      case 7: return read_planes<7>(begin, count, table, tokens);
+      default: return read_planes<8>(begin, count, table, tokens);
+    }
+  }
+
+  // Numbers of kPlanes bits, most significant plane first, looked up in `table`.
+  template <uint32_t kPlanes>
+  HWY_ATTR void read_planes(uint64_t begin, size_t count, const uint8_t* table, uint8_t* tokens) const {
+    const ByteTable<kPlanes> byte_table(table);
+    const auto reader = [&](uint32_t p) HWY_ATTR {
+      return WordReader(bits, begin + static_cast<uint64_t>(HWY_MIN(p, kPlanes - 1)) * count);
+    };
+    const WordReader readers[8] = {reader(0), reader(1), reader(2), reader(3),
+                                   reader(4), reader(5), reader(6), reader(7)};
     for (size_t i = 0; i < count; i += 64) {
-      uint64_t words[8];
-      for (uint32_t p = 0; p < planes; ++p) words[p] = read_u64(bits, begin + static_cast<uint64_t>(p) * count + i);
+      uint64_t words[kPlanes];
+      for (uint32_t p = 0; p < kPlanes; ++p) words[p] = readers[p].word(i);
       for (size_t k = 0; k < 64; k += hn::Lanes(U8())) {
         auto v = hn::Zero(U8());
-        for (uint32_t p = 0; p < planes; ++p) {
-          const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << (planes - 1 - p)));
+        for (uint32_t p = 0; p < kPlanes; ++p) {
+          const auto bit = hn::Set(U8(), static_cast<uint8_t>(1u << (kPlanes - 1 - p)));
           v = hn::Or(v, hn::IfThenElseZero(mask_of_word(words[p] >> k), bit));
         }
-        hn::StoreU(hn::Add(v, base_vector), U8(), ranks + i + k);
+        hn::StoreU(byte_table.look_up(v), U8(), tokens + i + k);
       }
     }
   }
 };
 
-HWY_ATTR uint64_t read_tree(const CodeNode* nodes, const uint8_t* bits, uint64_t position_bits, uint64_t size_bits,
-                            size_t count, uint8_t* scratch, uint8_t* ranks) {
-  TreeReader reader{nodes, bits, size_bits, position_bits};
-  return reader.read(0, count, ranks, scratch) ? reader.position : UINT64_MAX;
+HWY_ATTR uint64_t read_tree(const CodeNode* nodes, const uint8_t* token_of_rank, const uint8_t* bits,
+                            uint64_t position_bits, uint64_t size_bits, size_t count, uint8_t* scratch,
+                            uint8_t* tokens) {
+  TreeReader reader{nodes, token_of_rank, bits, size_bits, position_bits};
+  return reader.read(0, count, tokens, scratch) ? reader.position : UINT64_MAX;
 }
 
 HWY_ATTR void expand_nonzero(const uint8_t* mask, const uint8_t* nonzero, size_t count, uint8_t* tokens) {
@@ -427,8 +507,9 @@ HWY_ATTR void expand_nonzero(const uint8_t* mask, const uint8_t* nonzero, size_t
 }
 
 HWY_ATTR void add_symbol_plane(const uint8_t* bits, uint64_t position, size_t count, uint32_t plane, int32_t* symbols) {
+  const WordReader reader(bits, position);
   for (size_t i = 0; i < count; i += 64) {
-    const uint64_t word = read_u64(bits, position + i);
+    const uint64_t word = reader.word(i);
     const size_t in_word = HWY_MIN(count - i, size_t{64});
     for (size_t k = 0; k < in_word; ++k) symbols[i + k] += static_cast<int32_t>((word >> k) & 1) << plane;
   }
@@ -437,18 +518,13 @@ HWY_ATTR void add_symbol_plane(const uint8_t* bits, uint64_t position, size_t co
 HWY_ATTR void translate(const uint8_t* tokens, size_t count, const uint8_t table[256], uint8_t* translated) {
   size_t i = 0;
 #if FMC_HAS_BYTE_COMPRESS
-  // The 256 entries in four registers; two permutations look up 7 bits each, the top bit chooses.
-  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
-  const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-  const auto look_up = [&](__m512i v) HWY_ATTR {
-    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1);
-    const __m512i high = _mm512_permutex2var_epi8(t2, v, t3);
-    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(v), high);
-  };
-  for (; i + 64 <= count; i += 64) _mm512_storeu_si512(translated + i, look_up(_mm512_loadu_si512(tokens + i)));
+  const ByteTable<8> byte_table(table);
+  for (; i + 64 <= count; i += 64)
+    hn::StoreU(byte_table.look_up(hn::LoadU(U8(), tokens + i)), U8(), translated + i);
   if (i < count) {
     const __mmask64 valid = low_bits(count - i);
-    _mm512_mask_storeu_epi8(translated + i, valid, look_up(_mm512_maskz_loadu_epi8(valid, tokens + i)));
+    const auto found = byte_table.look_up(hn::Vec<U8>{_mm512_maskz_loadu_epi8(valid, tokens + i)});
+    _mm512_mask_storeu_epi8(translated + i, valid, found.raw);
   }
 #else
   for (; i < count; ++i) translated[i] = table[tokens[i]];
