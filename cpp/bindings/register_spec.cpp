@@ -27,28 +27,28 @@ std::vector<int> list_of(const std::array<T, kTokens>& by_token) {
   return {by_token.begin(), by_token.begin() + static_cast<std::ptrdiff_t>(count)};
 }
 
-// (model, class_map, [(mode, shift, value_lengths, mask_lengths, weights), ...])
-using ClassTuple = std::tuple<int, int, std::vector<int>, std::vector<int>, std::vector<int>>;
+// (model, class_map, [(mode, predicted, shift, value_lengths, mask_lengths, weights), ...])
+using ClassTuple = std::tuple<int, bool, int, std::vector<int>, std::vector<int>, std::vector<int>>;
 using TablesTuple = std::tuple<int, std::vector<int>, std::vector<ClassTuple>>;
 
 TablesTuple tuple_of(const Tables& tables) {
   std::vector<ClassTuple> classes;
   for (const TableClass& c : tables.classes)
-    classes.emplace_back(static_cast<int>(c.mode), c.shift, list_of(c.value_lengths), list_of(c.mask_lengths),
+    classes.emplace_back(static_cast<int>(c.mode), c.is_predicted, c.shift, list_of(c.value_lengths), list_of(c.mask_lengths),
                          list_of(c.weights));
   return {static_cast<int>(tables.model), {tables.class_map.begin(), tables.class_map.end()}, std::move(classes)};
 }
 
 void set_tables(
     Spec& spec, int model, const std::vector<uint8_t>& class_map,
-    const std::vector<std::tuple<int, int, std::vector<uint8_t>, std::vector<uint8_t>, std::vector<uint16_t>>>&
+    const std::vector<std::tuple<int, bool, int, std::vector<uint8_t>, std::vector<uint8_t>, std::vector<uint16_t>>>&
         classes) {
   Tables tables;
   tables.model = static_cast<ClassModel>(model);
   tables.class_map = class_map;
-  for (const auto& [mode, shift, values, masks, weights] : classes) {
+  for (const auto& [mode, is_predicted, shift, values, masks, weights] : classes) {
     tables.classes.push_back(
-        {static_cast<ClassMode>(mode), shift, array_of(values), array_of(masks), array_of(weights)});
+        {static_cast<ClassMode>(mode), is_predicted, shift, array_of(values), array_of(masks), array_of(weights)});
   }
   spec.tables = std::move(tables);
 }

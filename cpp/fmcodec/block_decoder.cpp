@@ -101,16 +101,19 @@ void BlockDecoder::read_coded(Bytes block, const Tile& tile, const VisitStream& 
   if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens);
   const int word_bits = frame_.spec.block_word_bits();
   if (in.size_bits % static_cast<uint64_t>(word_bits) != 0) fail("a block ends inside a word");
-  read_band_streams(&in, tile.positions(), tokens, visit);
+  read_band_streams(&in, tile, tokens, visit);
   if (!in.is_finished(word_bits)) fail("bits are left over in a block");
 }
 
-void BlockDecoder::read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens, const VisitStream& visit) {
+void BlockDecoder::read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, const VisitStream& visit) {
+  const uint64_t positions = tile.positions();
   int32_t* symbols = tables_->has_shift() ? symbols_.reserve(plan_.kept_bands() * positions) : nullptr;
   for (size_t k = 0; k < codes_.size(); ++k) {
     const size_t count = class_bands_[k] * positions;
     if (codes_[k].mode != ClassMode::kZero) stream_reader_.read(codes_[k], count, in, tokens, symbols);
     visit(k, tokens, symbols, count);
+    for (size_t band = 0; codes_[k].is_predicted && band < class_bands_[k]; ++band)
+      kernels_.add_above(tokens + band * positions, tile.columns, positions);
     tokens += count;
     if (symbols != nullptr) symbols += count;
   }

@@ -40,7 +40,7 @@ class BlockDecoder {
   void prepare(const Tables& tables);
   void read_zero(const PlanarBlock<void>& out);
   void read_coded(Bytes block, const Tile& tile, const VisitStream& visit);
-  void read_band_streams(BitSource* in, uint64_t positions, uint8_t* tokens, const VisitStream& visit);
+  void read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, const VisitStream& visit);
   void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens);
   void read_raw(Bytes block, uint64_t positions);
   // A bit stream that kernels may read past its end; it is copied only if the frame ends there.

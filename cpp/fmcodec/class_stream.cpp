@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fmcodec/class_stream.h"
 
+#include <array>
 #include <cstring>
 
 #include "fmcodec/error.h"
@@ -16,7 +17,7 @@ std::vector<ClassCode> build_codes(const Tables& tables, CodeLayout layout) {
 }
 
 ClassCode::ClassCode(const TableClass& table, CodeLayout layout)
-    : mode(table.mode), layout(layout), shift(table.shift) {
+    : mode(table.mode), layout(layout), is_predicted(table.is_predicted), shift(table.shift) {
   if (layout == CodeLayout::kSerial) {
     if (mode != ClassMode::kZero) serial_values = std::make_unique<SerialCode>(table.value_lengths);
     if (mode == ClassMode::kMasked) serial_masks = std::make_unique<SerialCode>(table.mask_lengths);
@@ -28,36 +29,51 @@ ClassCode::ClassCode(const TableClass& table, CodeLayout layout)
   masks = standard ? mask_table(*standard).tree : build_code_tree(table.mask_lengths);
 }
 
-void ClassStreamWriter::write(const ClassCode& code, const uint8_t* tokens, const int32_t* symbols, size_t count,
-                              BitCursor* out) {
-  if (code.mode == ClassMode::kZero || count == 0) return;
-  if (code.mode == ClassMode::kPlain) return write_values(code, tokens, symbols, count, out);
-  const size_t mask_bytes = (count + 7) / 8;
-  BitCursor mask{mask_.reserve(mask_bytes + kSlackBytes), 0};
-  kernels_.write_mask(tokens, count, &mask);
-  write_masks(code, mask.bytes, mask_bytes, out);
-  uint8_t* const nonzero = ranks_.reserve(count + kSlackBytes);
-  count = kernels_.compact_nonzero(tokens, count, nonzero);
-  write_values(code, nonzero, nullptr, count, out);
+void ClassStreamWriter::begin(const ClassCode& code, size_t count) {
+  code_ = &code;
+  count_ = value_count_ = 0;
+  if (code.mode == ClassMode::kZero) return;
+  values_.reserve(count + kSlackBytes);
+  if (code.mode == ClassMode::kMasked) mask_cursor_ = {mask_.reserve((count + 7) / 8 + kSlackBytes), 0};
 }
 
-void ClassStreamWriter::write_masks(const ClassCode& code, const uint8_t* masks, size_t count, BitCursor* out) {
-  if (code.layout == CodeLayout::kSerial) return write_serial(*code.serial_masks, masks, nullptr, 0, count, out);
-  uint8_t* const ranks = ranks_.reserve(count + kSlackBytes);
-  kernels_.translate(masks, count, code.masks.rank_of_token.data(), ranks);
-  write_ranks(kernels_, code.masks, ranks, count, tree_scratch_, out);
+void ClassStreamWriter::add(const uint8_t* tokens, size_t count) {
+  static constexpr std::array<uint8_t, kTokens> kItself = [] {
+    std::array<uint8_t, kTokens> table{};
+    for (size_t token = 0; token < kTokens; ++token) table[token] = static_cast<uint8_t>(token);
+    return table;
+  }();
+  count_ += count;
+  uint8_t* const out = values_.get() + value_count_;
+  const bool is_serial = code_->layout == CodeLayout::kSerial;
+  if (code_->mode == ClassMode::kPlain) {
+    value_count_ += count;
+    if (is_serial) {
+      std::memcpy(out, tokens, count);
+    } else {
+      kernels_.translate(tokens, count, code_->values.rank_of_token.data(), out);
+    }
+  } else if (code_->mode == ClassMode::kMasked) {
+    const uint8_t* const table = is_serial ? kItself.data() : code_->values.rank_of_token.data();
+    value_count_ += kernels_.pack_nonzero(tokens, count, table, &mask_cursor_, out);
+  }
 }
 
-// `tokens` may be the buffer of the ranks.
-void ClassStreamWriter::write_values(const ClassCode& code, const uint8_t* tokens, const int32_t* symbols, size_t count,
-                                     BitCursor* out) {
-  if (code.layout == CodeLayout::kSerial)
-    return write_serial(*code.serial_values, tokens, symbols, code.shift, count, out);
-  uint8_t* const ranks = ranks_.reserve(count + kSlackBytes);
-  kernels_.translate(tokens, count, code.values.rank_of_token.data(), ranks);
-  write_ranks(kernels_, code.values, ranks, count, tree_scratch_, out);
-  for (int plane = code.shift; plane-- > 0;)
-    kernels_.write_symbol_plane(symbols, count, static_cast<uint32_t>(plane), out);
+void ClassStreamWriter::end(const int32_t* symbols, BitCursor* out) {
+  if (code_->mode == ClassMode::kZero || count_ == 0) return;
+  const size_t mask_bytes = (count_ + 7) / 8;
+  if (code_->layout == CodeLayout::kSerial) {
+    if (code_->mode == ClassMode::kMasked) write_serial(*code_->serial_masks, mask_.get(), nullptr, 0, mask_bytes, out);
+    return write_serial(*code_->serial_values, values_.get(), symbols, code_->shift, value_count_, out);
+  }
+  if (code_->mode == ClassMode::kMasked) {
+    uint8_t* const ranks = mask_ranks_.reserve(mask_bytes + kSlackBytes);
+    kernels_.translate(mask_.get(), mask_bytes, code_->masks.rank_of_token.data(), ranks);
+    write_ranks(kernels_, code_->masks, ranks, mask_bytes, tree_scratch_, out);
+  }
+  write_ranks(kernels_, code_->values, values_.get(), value_count_, tree_scratch_, out);
+  for (int plane = code_->shift; plane-- > 0;)
+    kernels_.write_symbol_plane(symbols, count_, static_cast<uint32_t>(plane), out);
 }
 
 void ClassStreamReader::read(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens, int32_t* symbols) {

@@ -22,6 +22,7 @@ struct ClassCode {
 
   ClassMode mode;
   CodeLayout layout;
+  bool is_predicted;
   int shift;
   CodeTree values, masks;                                   // kWavelet
   std::unique_ptr<SerialCode> serial_values, serial_masks;  // kSerial; null if the mode has no use for them
@@ -29,19 +30,24 @@ struct ClassCode {
 
 std::vector<ClassCode> build_codes(const Tables& tables, CodeLayout layout);
 
+// Writes the stream of one class in a block: begin, its tokens in any number of runs, end.
 class ClassStreamWriter {
  public:
   explicit ClassStreamWriter(const KernelTable& kernels) : kernels_(kernels) {}
-  // Every token must have a code. `tokens` has kSlackBytes of room behind it, like all token buffers here. `symbols`
-  // are looked at only if the class has low bits.
-  void write(const ClassCode& code, const uint8_t* tokens, const int32_t* symbols, size_t count, BitCursor* out);
+  // `count` is the number of tokens to come. The code must stay valid until the end.
+  void begin(const ClassCode& code, size_t count);
+  // Every token must have a code. `tokens` has kSlackBytes of room behind it, like all token buffers here.
+  void add(const uint8_t* tokens, size_t count);
+  // `symbols`, those of all tokens, are looked at only if the class has low bits.
+  void end(const int32_t* symbols, BitCursor* out);
 
  private:
-  void write_masks(const ClassCode& code, const uint8_t* masks, size_t count, BitCursor* out);
-  void write_values(const ClassCode& code, const uint8_t* tokens, const int32_t* symbols, size_t count, BitCursor* out);
-
   const KernelTable& kernels_;
-  Buffer<uint8_t> ranks_, mask_, tree_scratch_;
+  const ClassCode* code_ = nullptr;
+  size_t count_ = 0;        // of the tokens so far
+  size_t value_count_ = 0;  // of those that are coded as values
+  BitCursor mask_cursor_{};
+  Buffer<uint8_t> values_, mask_, mask_ranks_, tree_scratch_;  // values_: ranks or, in the serial layout, tokens
 };
 
 class ClassStreamReader {

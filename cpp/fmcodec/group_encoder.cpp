@@ -32,19 +32,6 @@ struct TokenCounter {
   }
 };
 
-TokenHistogram histogram_of(const uint8_t* tokens, size_t count) {
-  TokenCounter counter;
-  counter.count(tokens, count);
-  return counter.total();
-}
-
-TokenHistogram mask_histogram(const KernelTable& kernels, const uint8_t* tokens, size_t count,
-                              Buffer<uint8_t>& scratch) {
-  BitCursor cursor{scratch.reserve((count + 7) / 8 + kSlackBytes), 0};
-  kernels.write_mask(tokens, count, &cursor);
-  return histogram_of(cursor.bytes, (count + 7) / 8);
-}
-
 // What an effort looks at (section 10).
 struct Diligence {
   uint64_t sample_run;         // positions counted of each kSamplePeriod of a band in a block
@@ -64,18 +51,16 @@ GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const B
                            const Tiling& tiling)
     : kernels_(kernels),
       spec_(spec),
-      plan_(plan),
-      tensor_(tensor),
-      tiling_(tiling),
       token_minimum_(spec.token_minimum()),
-      transform_(kernels, spec, plan, tensor.dtype),
+      symbols_(kernels, spec, plan, tensor, tiling),
       stream_writer_(kernels),
       lattice_(kernels, token_minimum_) {
   if (spec.tables) use_tables(*spec.tables);
 }
 
 EncodedGroup GroupEncoder::encode(uint64_t group) {
-  transform_blocks(group);
+  symbols_.load(group);
+  is_ordered_ = false;
   EncodedGroup encoded;
   const Tables adaptive = spec_.tables ? Tables{} : choose_tables();
   const Tables& tables = spec_.tables ? *spec_.tables : adaptive;
@@ -83,15 +68,15 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
       spec_.tables ? std::vector<uint8_t>{} : write_class_section(tables, token_minimum_);
   uint64_t bound = class_section.size();
   const uint64_t padding = static_cast<uint64_t>(spec_.block_word_bits()) / 8 - 1;  // that raw blocks do not have
-  for (const Block& block : blocks_) bound += raw_size_bytes(block) + padding;
+  for (const Block& block : symbols_.blocks()) bound += raw_size_bytes(block) + padding;
   encoded.bytes.reserve(bound);
   if (!spec_.tables) {
     encoded.bytes.append(class_section);
     add_part(encoded, 0);
     use_tables(tables);
   }
-  if (tables.model == ClassModel::kNeighbours && !is_wide_) order_blocks();
-  for (const Block& block : blocks_) {
+  if (tables.model == ClassModel::kNeighbours && !symbols_.is_wide()) order_blocks();
+  for (const Block& block : symbols_.blocks()) {
     const size_t begin = encoded.bytes.size();
     if (block.range.magnitude > 0 && !write_coded(block, tables, encoded.bytes)) write_raw(block, encoded.bytes);
     add_part(encoded, begin);
@@ -106,88 +91,46 @@ void GroupEncoder::add_part(EncodedGroup& group, size_t begin) const {
   group.parts.push_back({begin, static_cast<uint32_t>(bytes.size()), bytes.empty() ? 0 : crc32c(bytes)});
 }
 
-// Step 2. Symbols are kept as tokens if all of them fit at shift 0, which is nearly always so, else as 32-bit integers.
-void GroupEncoder::transform_blocks(uint64_t group) {
-  blocks_.clear();
-  is_ordered_ = false;
-  const uint64_t begin = group * tiling_.blocks_per_group;
-  const uint64_t end = std::min(begin + tiling_.blocks_per_group, tiling_.block_count());
-  uint64_t first_symbol = 0;
-  for (uint64_t b = begin; b < end; ++b) {
-    blocks_.push_back({tiling_.tile(b), first_symbol, {}});
-    first_symbol += symbol_count(blocks_.back());
-  }
-  is_wide_ = spec_.tables && spec_.tables->has_shift();
-  if (!transform_blocks_to(is_wide_)) {
-    is_wide_ = true;
-    transform_blocks_to(true);
-  }
-}
-
-// Returns false if tokens were asked for and a symbol does not fit.
-bool GroupEncoder::transform_blocks_to(bool is_wide) {
-  const uint64_t total = symbol_count();
-  uint8_t* const tokens = is_wide ? nullptr : tokens_.reserve(total + kSlackBytes);
-  int32_t* const symbols = is_wide ? symbols_.reserve(total) : nullptr;
-  ranges_.assign(plan_.kept_bands(), {});
-  std::vector<SymbolRange> block_ranges(plan_.kept_bands());
-  bool is_finite = true;
-  for (Block& block : blocks_) {
-    std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
-    const auto planes = gather(tensor_, block.tile, planes_);
-    is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol,
-                                    is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
-    block.range = {};
-    for (size_t band = 0; band < block_ranges.size(); ++band) {
-      ranges_[band].add(block_ranges[band]);
-      block.range.add(block_ranges[band]);
-    }
-    if (!is_wide && shift_for(block.range.minimum, block.range.maximum, token_minimum_) > 0) return false;
-  }
-  if (!is_finite && !spec_.clamps_nonfinite) {
-    throw Error(ErrorCode::kNonFinite,
-                "the array holds NaN or infinity; nonfinite='clamp' codes NaN as 0 and clamps infinities");
-  }
-  return true;
-}
-
 // The tokens of all blocks in the order of the phases, with their contexts.
 void GroupEncoder::order_blocks() {
   if (is_ordered_) return;
-  const uint64_t total = symbol_count();
+  const uint64_t total = symbols_.count();
   uint8_t* const ordered = ordered_.reserve(total + kSlackBytes);
   uint8_t* const contexts = contexts_.reserve(total + kSlackBytes);
-  for (const Block& block : blocks_) {
-    lattice_.set_tile(plan_.kept_bands(), block.tile.rows, block.tile.columns);
-    lattice_.order(tokens_.get() + block.first_symbol, ordered + block.first_symbol, contexts + block.first_symbol);
+  for (const Block& block : symbols_.blocks()) {
+    lattice_.set_tile(symbols_.bands(), block.tile.rows, block.tile.columns);
+    lattice_.order(symbols_.tokens(block), ordered + block.first_symbol, contexts + block.first_symbol);
   }
   is_ordered_ = true;
 }
 
 Tables GroupEncoder::choose_tables() {
-  const BandBuckets buckets = count_buckets();
-  if (spec_.effort < kExactEffort) return choose_band_tables(buckets, spec_.most_classes()).tables;
+  const std::vector<bool> is_predicted = choose_predicted();
+  const BandItems items = count_items(is_predicted);
+  if (spec_.effort < kExactEffort) return choose_band_tables(items, spec_.most_classes()).tables;
   std::vector<CostedTables> candidates;
-  candidates.push_back(choose_band_tables(buckets, kMaxClasses));
-  candidates.push_back(choose_band_tables(buckets, kFewClasses));
-  if (!is_wide_) candidates.push_back(choose_neighbour_tables());
+  candidates.push_back(choose_band_tables(items, kMaxClasses));
+  candidates.push_back(choose_band_tables(items, kFewClasses));
+  if (std::find(is_predicted.begin(), is_predicted.end(), true) != is_predicted.end())
+    candidates.push_back(choose_band_tables(count_items(std::vector<bool>(symbols_.bands())), kMaxClasses));
+  if (!symbols_.is_wide()) candidates.push_back(choose_neighbour_tables());
   return std::min_element(candidates.begin(), candidates.end(),
                           [](const CostedTables& a, const CostedTables& b) { return a.bits < b.bits; })
       ->tables;
 }
 
-// Section 10, steps 4 to 6.
-CostedTables GroupEncoder::choose_band_tables(const BandBuckets& buckets, size_t most_classes) {
-  Classes chosen = choose_classes(buckets.statistics, plan_.kept_bands(), most_classes);
+// Section 10, steps 5 to 7.
+CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t most_classes) {
+  Classes chosen = choose_classes(items.statistics, symbols_.bands(), most_classes);
   Tables tables;
-  for (const uint8_t bucket : buckets.bucket_of_band) tables.class_map.push_back(chosen.class_of_item[bucket]);
+  for (const uint8_t item : items.item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   return choose_modes(std::move(tables), chosen.statistics);
 }
 
-// Section 10, step 9.
+// Section 10, step 10.
 CostedTables GroupEncoder::choose_neighbour_tables() {
   order_blocks();
-  const uint64_t total = symbol_count();
+  const uint64_t total = symbols_.count();
   const uint8_t* const tokens = ordered_.get();
   const uint8_t* const contexts = contexts_.get();
   // Two tables, so that runs of equal tokens do not wait for the store of the previous count.
@@ -213,82 +156,123 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
     costed.tables.classes.push_back(c.table);
     costed.bits += c.bits;
   }
-  for (const Block& block : blocks_) costed.bits += 32 * rans_lanes(symbol_count(block));
+  for (const Block& block : symbols_.blocks()) costed.bits += 32 * rans_lanes(symbols_.count(block));
   return costed;
 }
 
-// Section 10, steps 5 and 6.
+// Section 10, steps 6 and 7.
 CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
   for (TokenStatistics& statistics : classes) {
     smooth(statistics);
-    tables.classes.push_back({ClassMode::kZero, statistics.shift, {}, {}});
+    if (!may_be_masked(statistics) || statistics.symbols < diligence(spec_.effort).least_own_symbols)
+      statistics.mask_bytes = 0;
   }
-  std::vector<TokenHistogram> masks;
-  const auto counts_masks = [&](const TokenStatistics& statistics) {
-    return may_be_masked(statistics) && statistics.symbols >= diligence(spec_.effort).least_own_symbols;
-  };
-  if (std::any_of(classes.begin(), classes.end(), counts_masks)) {
-    use_map(tables);
-    masks.assign(classes.size(), TokenHistogram{});
-    for (const Block& block : blocks_) {
-      for_each_stream(block, [&](size_t k, const uint8_t* tokens, size_t count) {
-        if (counts_masks(classes[k])) add(mask_histogram(kernels_, tokens, count, mask_), masks[k]);
-      });
-    }
-  }
-  CostedTables costed{std::move(tables), plan_.kept_bands() * class_bits(classes.size())};
-  for (size_t k = 0; k < classes.size(); ++k) {
-    const CostedClass chosen =
-        choose_mode(classes[k], counts_masks(classes[k]) ? &masks[k] : nullptr, spec_.code_choice(), token_minimum_);
-    costed.tables.classes[k] = chosen.table;
+  if (spec_.effort == kExactEffort) count_masks(tables, classes);
+  CostedTables costed{std::move(tables), symbols_.bands() * class_bits(classes.size())};
+  for (const TokenStatistics& statistics : classes) {
+    const CostedClass chosen = choose_mode(statistics, spec_.code_choice(), token_minimum_);
+    costed.tables.classes.push_back(chosen.table);
     costed.bits += chosen.bits;
   }
   return costed;
 }
 
-// Section 10, steps 2 and 3.
-GroupEncoder::BandBuckets GroupEncoder::count_buckets() {
-  uint64_t positions = 0;
-  for (const Block& block : blocks_) positions += block.tile.positions();
-  BandBuckets counted{std::vector<uint8_t>(ranges_.size()), std::vector<TokenStatistics>(kBuckets)};
-  auto& [bucket_of_band, buckets] = counted;
-  for (size_t band = 0; band < ranges_.size(); ++band) {
-    const SymbolRange& range = ranges_[band];
-    bucket_of_band[band] = static_cast<uint8_t>(bucket_of(range.magnitude, positions));
-    TokenStatistics& bucket = buckets[bucket_of_band[band]];
-    bucket.symbols += positions;
-    bucket.minimum = std::min(bucket.minimum, range.minimum);
-    bucket.maximum = std::max(bucket.maximum, range.maximum);
+// The masks of all streams that may have some.
+void GroupEncoder::count_masks(const Tables& tables, std::vector<TokenStatistics>& classes) {
+  use_map(tables);
+  for (size_t k = 0; k < classes.size(); ++k) {
+    TokenStatistics& statistics = classes[k];
+    statistics.mask_bytes = 0;
+    if (!may_be_masked(statistics)) continue;
+    TokenCounter counter;
+    const TableClass table{ClassMode::kMasked, statistics.is_predicted, 0, {}, {}, {}};
+    for (const Block& block : symbols_.blocks()) {
+      const size_t mask_bytes = (bands_of(k) * block.tile.positions() + 7) / 8;
+      BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
+      for_each_band(block, k, table,
+                    [&](const uint8_t* tokens, size_t count) { kernels_.write_mask(tokens, count, &cursor); });
+      counter.count(cursor.bytes, mask_bytes);
+      statistics.mask_bytes += mask_bytes;
+    }
+    statistics.masks = counter.total();
+  }
+}
+
+// Section 10, step 2.
+std::vector<bool> GroupEncoder::choose_predicted() {
+  std::vector<bool> is_predicted(symbols_.bands());
+  if (symbols_.is_wide()) return is_predicted;
+  for (size_t band = 0; band < is_predicted.size(); ++band) {
+    PredictionSample sample;
+    for (const Block& block : symbols_.blocks()) {
+      kernels_.sample_prediction(symbols_.tokens(block, band, 0), block.tile.columns, block.tile.positions(),
+                                 diligence(spec_.effort).sample_run, kSamplePeriod, token_minimum_, &sample);
+    }
+    is_predicted[band] = pays_prediction(sample, token_minimum_ < 0);
+  }
+  return is_predicted;
+}
+
+// Section 10, steps 3 and 4.
+GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_predicted) {
+  const uint64_t positions = symbols_.positions();
+  BandItems counted{std::vector<uint8_t>(is_predicted.size()), std::vector<TokenStatistics>(2 * kBuckets)};
+  auto& [item_of_band, items] = counted;
+  for (size_t band = 0; band < is_predicted.size(); ++band) {
+    SymbolRange range = symbols_.range(band);
+    if (is_predicted[band]) {
+      range = {};
+      for (const Block& block : symbols_.blocks())
+        kernels_.measure_tokens(symbols_.residuals(block, band), block.tile.positions(), kResidualMinimum, &range);
+    }
+    item_of_band[band] =
+        static_cast<uint8_t>(bucket_of(range.magnitude, positions) + (is_predicted[band] ? kBuckets : 0));
+    TokenStatistics& item = items[item_of_band[band]];
+    item.is_predicted = is_predicted[band];
+    item.symbols += positions;
+    item.minimum = std::min(item.minimum, range.minimum);
+    item.maximum = std::max(item.maximum, range.maximum);
   }
   std::vector<size_t> filled;
-  std::array<size_t, kBuckets> counter_of_bucket{};
-  for (size_t b = 0; b < kBuckets; ++b) {
-    if (buckets[b].symbols == 0) continue;
-    buckets[b].shift = shift_for(buckets[b].minimum, buckets[b].maximum, token_minimum_);
-    counter_of_bucket[b] = filled.size();
-    filled.push_back(b);
+  std::array<size_t, 2 * kBuckets> counter_of_item{};
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].symbols == 0) continue;
+    if (!items[i].is_predicted) items[i].shift = shift_for(items[i].minimum, items[i].maximum, token_minimum_);
+    counter_of_item[i] = filled.size();
+    filled.push_back(i);
   }
-  const uint64_t sample_run = diligence(spec_.effort).sample_run;
-  std::vector<TokenCounter> counters(filled.size());
-  for (const Block& block : blocks_) {
-    const uint64_t positions_in_tile = block.tile.positions();
-    uint8_t* const nonzero = stream_.reserve(positions_in_tile + kSlackBytes);
-    for (size_t band = 0; band < ranges_.size(); ++band) {
-      const size_t b = bucket_of_band[band];
-      TokenCounter& counter = counters[counter_of_bucket[b]];
-      const uint8_t* const tokens = band_tokens(block, band, buckets[b].shift);
+  const Diligence& effort = diligence(spec_.effort);
+  const bool counts_masks = spec_.effort < kExactEffort && effort.least_own_symbols < UINT64_MAX;
+  std::vector<TokenCounter> counters(filled.size()), masks(counts_masks ? filled.size() : 0);
+  for (const Block& block : symbols_.blocks()) {
+    const size_t count = block.tile.positions();
+    uint8_t* const nonzero = sampled_.reserve(count + kSlackBytes);
+    uint8_t* const mask = mask_.reserve(count / 8 + 1 + kSlackBytes);
+    for (size_t band = 0; band < item_of_band.size(); ++band) {
+      const TokenStatistics& item = items[item_of_band[band]];
+      const size_t index = counter_of_item[item_of_band[band]];
+      const uint8_t* const tokens = band_tokens(block, band, item.is_predicted, item.shift);
       // Most maps are mostly zeros: these are told by a comparison and not counted one by one.
       size_t sampled = 0, nonzero_count = 0;
-      for (uint64_t p = 0; p < positions_in_tile; p += kSamplePeriod) {
-        const size_t run = std::min(sample_run, positions_in_tile - p);
+      BitCursor cursor{mask, 0};
+      for (size_t p = 0; p < count; p += kSamplePeriod) {
+        const size_t run = std::min<size_t>(effort.sample_run, count - p);
+        if (counts_masks) kernels_.write_mask(tokens + p, run, &cursor);
         nonzero_count += kernels_.compact_nonzero(tokens + p, run, nonzero + nonzero_count);
         sampled += run;
       }
-      counter.count(nonzero, nonzero_count);
-      counter.partial[0][0] += static_cast<uint32_t>(sampled - nonzero_count);
+      counters[index].count(nonzero, nonzero_count);
+      counters[index].partial[0][0] += static_cast<uint32_t>(sampled - nonzero_count);
+      if (counts_masks) masks[index].count(mask, sampled / 8);
     }
   }
-  for (size_t i = 0; i < filled.size(); ++i) buckets[filled[i]].counts = counters[i].total();
+  for (size_t i = 0; i < filled.size(); ++i) {
+    TokenStatistics& item = items[filled[i]];
+    item.counts = counters[i].total();
+    if (!counts_masks) continue;
+    item.masks = masks[i].total();
+    item.mask_bytes = (item.symbols + 7) / 8;
+  }
   return counted;
 }
 
@@ -303,118 +287,95 @@ void GroupEncoder::use_tables(const Tables& tables) {
 }
 
 void GroupEncoder::use_map(const Tables& tables) {
-  shifts_.clear();
-  for (const TableClass& table : tables.classes) shifts_.push_back(table.shift);
-  const size_t class_count = tables.classes.size();
-  class_begin_.assign(class_count + 1, 0);
+  class_begin_.assign(kMaxClasses + 1, 0);
   for (const uint8_t k : tables.class_map) ++class_begin_[k + 1];
-  for (size_t k = 0; k < class_count; ++k) class_begin_[k + 1] += class_begin_[k];
+  for (size_t k = 0; k < kMaxClasses; ++k) class_begin_[k + 1] += class_begin_[k];
   std::vector<size_t> next(class_begin_.begin(), class_begin_.end() - 1);
   band_order_.resize(tables.class_map.size());
   for (size_t band = 0; band < tables.class_map.size(); ++band)
     band_order_[next[tables.class_map[band]]++] = static_cast<uint32_t>(band);
 }
 
+const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, bool is_predicted, int shift) {
+  return is_predicted ? symbols_.residuals(block, band) : symbols_.tokens(block, band, shift);
+}
+
 template <class Visit>
-void GroupEncoder::for_each_stream(const Block& block, const Visit& visit) {
-  for (size_t k = 0; k < shifts_.size(); ++k) {
-    const size_t count = gather_class(block, k, shifts_[k]);
-    if (count > 0) visit(k, stream_.get(), count);
-  }
+void GroupEncoder::for_each_band(const Block& block, size_t class_index, const TableClass& table, const Visit& visit) {
+  for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i)
+    visit(band_tokens(block, band_order_[i], table.is_predicted, table.shift), block.tile.positions());
 }
 
-const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, int shift) {
-  const uint64_t positions = block.tile.positions();
-  const uint64_t first = block.first_symbol + band * positions;
-  if (!is_wide_) return tokens_.get() + first;
-  uint8_t* const converted = converted_.reserve(positions + kSlackBytes);
-  kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, converted);
-  return converted;
-}
-
-// Brings the tokens of a class together in stream_ and returns their number.
-size_t GroupEncoder::gather_class(const Block& block, size_t class_index, int shift) {
-  const uint64_t positions = block.tile.positions();
-  const size_t begin = class_begin_[class_index], end = class_begin_[class_index + 1];
-  uint8_t* out = stream_.reserve(symbol_count(block) + kSlackBytes);
-  for (size_t i = begin; i < end; ++i, out += positions) {
-    const uint64_t first = block.first_symbol + band_order_[i] * positions;
-    if (is_wide_) {
-      kernels_.symbols_to_tokens(symbols_.get() + first, positions, shift, out);
-    } else {
-      std::memcpy(out, tokens_.get() + first, positions);
-    }
-  }
-  return (end - begin) * positions;
-}
-
-// The same for symbols that have low bits, in class_symbols_.
+// The symbols of the bands of a class, for their low bits.
 const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_index) {
   const uint64_t positions = block.tile.positions();
-  const size_t begin = class_begin_[class_index], end = class_begin_[class_index + 1];
-  int32_t* const gathered = class_symbols_.reserve((end - begin) * positions);
-  for (size_t i = begin; i < end; ++i) {
-    const int32_t* const symbols = symbols_.get() + block.first_symbol + band_order_[i] * positions;
-    std::copy_n(symbols, positions, gathered + (i - begin) * positions);
-  }
+  int32_t* const gathered = class_symbols_.reserve(bands_of(class_index) * positions);
+  for (size_t i = 0; i < bands_of(class_index); ++i)
+    std::copy_n(symbols_.symbols(block, band_order_[class_begin_[class_index] + i]), positions,
+                gathered + i * positions);
   return gathered;
 }
 
-// Whether a class has a code for everything: all symbols from the smallest to the largest of the block, and all masks.
+// Whether a class has a code for everything: all symbols from the smallest to the largest of the block or, if it is
+// predicted, all differences of two; and all masks.
 bool GroupEncoder::covers(const Block& block, const TableClass& table) const {
-  if (table.mode == ClassMode::kZero ||
-      shift_for(block.range.minimum, block.range.maximum, token_minimum_) > table.shift) {
-    return false;
-  }
+  const auto [minimum, maximum, magnitude] = block.range;
+  if (table.mode == ClassMode::kZero || shift_for(minimum, maximum, token_minimum_) > table.shift) return false;
   const bool is_masked = table.mode == ClassMode::kMasked;
-  for (int32_t h = block.range.minimum >> table.shift; h <= block.range.maximum >> table.shift; ++h) {
+  const int32_t first = table.is_predicted ? std::min(minimum, minimum - maximum) : minimum >> table.shift;
+  const int32_t last = table.is_predicted ? std::max(maximum, maximum - minimum) : maximum >> table.shift;
+  for (int32_t h = first; h <= last; ++h) {
     if (table.value_lengths[static_cast<uint8_t>(h)] == 0 && !(is_masked && h == 0)) return false;
   }
   return !is_masked || std::find(table.mask_lengths.begin(), table.mask_lengths.end(), 0) == table.mask_lengths.end();
 }
 
-// Whether static tables can code a stream: all symbols fit the shift, and all tokens have a code.
-bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens,
-                        size_t count) {
+// Whether static tables can code the stream of a class: all symbols fit the shift, and all tokens have a code.
+bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table) {
+  if (bands_of(class_index) == 0) return true;
   if (covers(block, table)) return true;  // calibrated tables nearly always do, and need no look at the tokens
-  if (is_wide_) {
+  if (symbols_.is_wide()) {
     SymbolRange range;
-    for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i) {
-      kernels_.measure_symbols(symbols_.get() + block.first_symbol + band_order_[i] * block.tile.positions(),
-                               block.tile.positions(), &range);
-    }
-    if (class_begin_[class_index] < class_begin_[class_index + 1] &&
-        shift_for(range.minimum, range.maximum, token_minimum_) > table.shift)
-      return false;
+    for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i)
+      kernels_.measure_symbols(symbols_.symbols(block, band_order_[i]), block.tile.positions(), &range);
+    if (shift_for(range.minimum, range.maximum, token_minimum_) > table.shift) return false;
   }
-  const TokenHistogram values = histogram_of(tokens, count);
+  TokenCounter values, masks;
+  const size_t mask_bytes = (bands_of(class_index) * block.tile.positions() + 7) / 8;
+  BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
+  for_each_band(block, class_index, table, [&](const uint8_t* tokens, size_t count) {
+    values.count(tokens, count);
+    if (table.mode == ClassMode::kMasked) kernels_.write_mask(tokens, count, &cursor);
+  });
   const auto has_codes = [](const TokenHistogram& histogram, const CodeLengths& lengths, size_t first_token) {
     for (size_t token = first_token; token < kTokens; ++token) {
       if (histogram[token] > 0 && lengths[token] == 0) return false;
     }
     return true;
   };
-  if (table.mode == ClassMode::kZero) return values[0] == count;
-  if (table.mode == ClassMode::kPlain) return has_codes(values, table.value_lengths, 0);
-  const TokenHistogram masks = mask_histogram(kernels_, tokens, count, mask_);
-  return has_codes(masks, table.mask_lengths, 0) && has_codes(values, table.value_lengths, 1);
+  if (table.mode == ClassMode::kZero) return has_codes(values.total(), {}, 1);
+  if (table.mode == ClassMode::kPlain) return has_codes(values.total(), table.value_lengths, 0);
+  masks.count(cursor.bytes, mask_bytes);
+  return has_codes(masks.total(), table.mask_lengths, 0) && has_codes(values.total(), table.value_lengths, 1);
 }
 
 // Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
 bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuffer& out) {
-  if (tables.model == ClassModel::kNeighbours) return !is_wide_ && write_neighbours(block, tables, out);
+  if (tables.model == ClassModel::kNeighbours) return !symbols_.is_wide() && write_neighbours(block, tables, out);
   // At most 15 bits for a token, 15 / 8 for its part of the mask, 13 low bits: below 4 bytes per symbol.
-  BitCursor cursor{bits_.reserve(4 * symbol_count(block) + 256 + kSlackBytes), 8};
+  BitCursor cursor{bits_.reserve(4 * symbols_.count(block) + 256 + kSlackBytes), 8};
   cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
-  bool is_covered = true;
-  for_each_stream(block, [&](size_t k, const uint8_t* tokens, size_t count) {
-    is_covered = is_covered && (!spec_.tables || fits(block, k, tables.classes[k], tokens, count));
-    if (!is_covered) return;
-    const int32_t* const symbols = shifts_[k] > 0 ? gather_symbols(block, k) : nullptr;
-    stream_writer_.write(codes_[k], tokens, symbols, count, &cursor);
-  });
+  for (size_t k = 0; k < codes_.size(); ++k) {
+    const TableClass& table = tables.classes[k];
+    if (spec_.tables && !fits(block, k, table)) return false;
+    if (table.mode == ClassMode::kZero) continue;
+    stream_writer_.begin(codes_[k], bands_of(k) * block.tile.positions());
+    for_each_band(block, k, table,
+                  [&](const uint8_t* tokens, size_t count) { stream_writer_.add(tokens, count); });
+    stream_writer_.end(table.shift > 0 ? gather_symbols(block, k) : nullptr, &cursor);
+  }
   // Decided without the padding to words, so that the kind of a block does not depend on the layout.
-  if (!is_covered || (cursor.position_bits + 7) / 8 > raw_size_bytes(block)) return false;
+  if ((cursor.position_bits + 7) / 8 > raw_size_bytes(block)) return false;
   pad_to_words(8, spec_.block_word_bits(), &cursor);
   out.append({cursor.bytes, static_cast<size_t>(cursor.position_bits / 8)});
   return true;
@@ -422,7 +383,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
 
 // The same with contexts from neighbours. rANS writes backwards: the phases from the last to the first.
 bool GroupEncoder::write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out) {
-  const size_t count = symbol_count(block);
+  const size_t count = symbols_.count(block);
   const uint8_t* const tokens = ordered_.get() + block.first_symbol;
   uint8_t* const classes = classes_.reserve(count + kSlackBytes);
   kernels_.translate(contexts_.get() + block.first_symbol, count, class_of_context_.data(), classes);
@@ -431,7 +392,7 @@ bool GroupEncoder::write_neighbours(const Block& block, const Tables& tables, By
       if (tables.classes[classes[i]].weights[tokens[i]] == 0) return false;
     }
   }
-  lattice_.set_tile(plan_.kept_bands(), block.tile.rows, block.tile.columns);
+  lattice_.set_tile(symbols_.bands(), block.tile.rows, block.tile.columns);
   rans_writer_->begin(count);
   size_t end = count;
   for (size_t phase = Lattice::kPhases; phase-- > 0;) {
@@ -449,17 +410,12 @@ bool GroupEncoder::write_neighbours(const Block& block, const Tables& tables, By
 
 uint64_t GroupEncoder::raw_size_bytes(const Block& block) const {
   const int width = raw_width(block.range);
-  return kRawHeadBytes + (symbol_count(block) * static_cast<uint64_t>(width) + 7) / 8;
+  return kRawHeadBytes + (symbols_.count(block) * static_cast<uint64_t>(width) + 7) / 8;
 }
 
 void GroupEncoder::write_raw(const Block& block, ByteBuffer& out) {
-  const size_t count = symbol_count(block);
-  int32_t* const symbols = raw_symbols_.reserve(count);
-  if (is_wide_) {
-    std::copy_n(symbols_.get() + block.first_symbol, count, symbols);
-  } else {
-    kernels_.tokens_to_symbols(tokens_.get() + block.first_symbol, count, token_minimum_, 0, symbols);
-  }
+  const size_t count = symbols_.count(block);
+  int32_t* const symbols = symbols_.copy_symbols(block);
   for (size_t i = 0; i < count; ++i) symbols[i] -= block.range.minimum;
   const int width = raw_width(block.range);
   std::vector<uint8_t> head{static_cast<uint8_t>(BlockKind::kRaw)};

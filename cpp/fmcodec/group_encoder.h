@@ -7,12 +7,11 @@
 #include <optional>
 #include <vector>
 
-#include "fmcodec/block_transform.h"
 #include "fmcodec/buffer.h"
 #include "fmcodec/class_stream.h"
 #include "fmcodec/frame.h"
+#include "fmcodec/group_symbols.h"
 #include "fmcodec/lattice.h"
-#include "fmcodec/planar.h"
 #include "fmcodec/rans.h"
 #include "fmcodec/table_choice.h"
 #include "fmcodec/tables.h"
@@ -37,66 +36,52 @@ class GroupEncoder {
   EncodedGroup encode(uint64_t group);
 
  private:
-  struct Block {
-    Tile tile;
-    uint64_t first_symbol;  // in tokens_ or symbols_
-    SymbolRange range;      // of all its symbols
+  using Block = GroupSymbols::Block;
+
+  // What section 10 calls items, made of bands: kBuckets of true tokens, kBuckets of residuals.
+  struct BandItems {
+    std::vector<uint8_t> item_of_band;
+    std::vector<TokenStatistics> statistics;  // by item
   };
 
-  struct BandBuckets {
-    std::vector<uint8_t> bucket_of_band;
-    std::vector<TokenStatistics> statistics;  // by bucket
-  };
-
-  void transform_blocks(uint64_t group);
-  bool transform_blocks_to(bool is_wide);
   void order_blocks();
 
   Tables choose_tables();
-  CostedTables choose_band_tables(const BandBuckets& buckets, size_t most_classes);
+  CostedTables choose_band_tables(const BandItems& items, size_t most_classes);
   CostedTables choose_neighbour_tables();
   CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes);
-  BandBuckets count_buckets();
+  std::vector<bool> choose_predicted();
+  BandItems count_items(const std::vector<bool>& is_predicted);
+  void count_masks(const Tables& tables, std::vector<TokenStatistics>& classes);
 
   void use_tables(const Tables& tables);
-  // What for_each_stream needs of tables.
+  // Which bands each class has.
   void use_map(const Tables& tables);
-  // With bands: calls visit(class, tokens, count) for each stream of a block, in the order of the format. The tokens
-  // are valid until the next stream.
+  // Calls visit(tokens, count) for each band of a class in a block. The tokens are valid until the next band.
   template <class Visit>
-  void for_each_stream(const Block& block, const Visit& visit);
+  void for_each_band(const Block& block, size_t class_index, const TableClass& table, const Visit& visit);
 
-  // Tokens of a band of a block; valid until the next call.
-  const uint8_t* band_tokens(const Block& block, uint64_t band, int shift);
-  size_t gather_class(const Block& block, size_t class_index, int shift);
+  const uint8_t* band_tokens(const Block& block, uint64_t band, bool is_predicted, int shift);
   const int32_t* gather_symbols(const Block& block, size_t class_index);
   bool covers(const Block& block, const TableClass& table) const;
-  bool fits(const Block& block, size_t class_index, const TableClass& table, const uint8_t* tokens, size_t count);
+  bool fits(const Block& block, size_t class_index, const TableClass& table);
   bool write_coded(const Block& block, const Tables& tables, ByteBuffer& out);
   bool write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out);
   void write_raw(const Block& block, ByteBuffer& out);
 
-  uint64_t symbol_count(const Block& block) const { return plan_.kept_bands() * block.tile.positions(); }
-  uint64_t symbol_count() const { return blocks_.back().first_symbol + symbol_count(blocks_.back()); }
+  size_t bands_of(size_t class_index) const { return class_begin_[class_index + 1] - class_begin_[class_index]; }
   void add_part(EncodedGroup& group, size_t begin) const;
   uint64_t raw_size_bytes(const Block& block) const;
 
   const KernelTable& kernels_;
   const Spec& spec_;
-  const BandPlan& plan_;
-  const TensorView& tensor_;
-  const Tiling& tiling_;
   const int32_t token_minimum_;
-  BlockTransform transform_;
+  GroupSymbols symbols_;
 
-  bool is_wide_ = false;  // symbols_ is in use, else tokens_
-  std::vector<Block> blocks_;
-  std::vector<SymbolRange> ranges_;  // by kept band, over the group
   std::vector<ClassCode> codes_;
   ClassStreamWriter stream_writer_;
 
   // With bands.
-  std::vector<int> shifts_;           // by class
   std::vector<uint32_t> band_order_;  // kept bands, by class
   std::vector<size_t> class_begin_;   // into band_order_
   // With contexts from neighbours.
@@ -104,10 +89,10 @@ class GroupEncoder {
   std::optional<RansWriter> rans_writer_;
 
   Lattice lattice_;
-  bool is_ordered_ = false;             // ordered_ and contexts_ are those of blocks_
+  bool is_ordered_ = false;             // ordered_ and contexts_ are those of the group
   Buffer<uint8_t> ordered_, contexts_;  // by phase, at first_symbol of each block
-  Buffer<uint8_t> planes_, tokens_, stream_, converted_, mask_, classes_, bits_;
-  Buffer<int32_t> symbols_, class_symbols_, raw_symbols_;
+  Buffer<uint8_t> sampled_, mask_, classes_, bits_;
+  Buffer<int32_t> class_symbols_;
 };
 
 }  // namespace fmc

@@ -42,7 +42,9 @@ class GroupConverter {
     BitCursor cursor{bits_.reserve(block.size() + 2 * kSlackBytes), 8};
     cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
     const auto write = [&](size_t k, const uint8_t* tokens, const int32_t* symbols, size_t count) {
-      writer_.write(codes_[k], tokens, symbols, count, &cursor);
+      writer_.begin(codes_[k], count);
+      writer_.add(tokens, count);
+      writer_.end(symbols, &cursor);
     };
     if (!decoder_.read_streams(index, write)) return block;
     pad_to_words(8, spec_.block_word_bits(), &cursor);

@@ -71,6 +71,7 @@ uint64_t class_cost(const DenseCounts& counts, const DenseCounts* other, uint64_
 // A class while classes are joined.
 struct Candidate {
   size_t first_item;
+  bool is_predicted;
   int shift;
   uint64_t symbols;
   DenseCounts counts;
@@ -81,7 +82,7 @@ struct Candidate {
 constexpr int64_t kImpossible = std::numeric_limits<int64_t>::max();
 
 int64_t join_increase(const Candidate& a, const Candidate& b) {
-  if (a.shift != b.shift) return kImpossible;
+  if (a.shift != b.shift || a.is_predicted != b.is_predicted) return kImpossible;
   return static_cast<int64_t>(class_cost(a.counts, &b.counts, a.symbols + b.symbols)) -
          static_cast<int64_t>(a.cost + b.cost);
 }
@@ -95,7 +96,7 @@ std::vector<Candidate> candidates_of(const std::vector<TokenStatistics>& items) 
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < items.size(); ++i) {
     if (items[i].symbols == 0) continue;
-    Candidate c{i, items[i].shift, items[i].symbols, DenseCounts(tokens.size()), 0, kImpossible};
+    Candidate c{i, items[i].is_predicted, items[i].shift, items[i].symbols, DenseCounts(tokens.size()), 0, kImpossible};
     for (size_t t = 0; t < tokens.size(); ++t) c.counts[t] = items[i].counts[tokens[t]];
     c.cost = class_cost(c.counts, nullptr, c.symbols);
     candidates.push_back(std::move(c));
@@ -111,6 +112,24 @@ int bucket_of(uint64_t magnitude, uint64_t count) {
   if (magnitude == 0) return 0;
   const int64_t log2_mean = static_cast<int64_t>(log2_q16(magnitude)) - static_cast<int64_t>(log2_q16(count));
   return static_cast<int>(std::clamp<int64_t>(1 + ((log2_mean + (8 << 16)) >> 15), 1, kBuckets - 1));
+}
+
+namespace {
+
+// Section 10, step 2, in units of 2^-16 bits.
+uint64_t prediction_cost(uint64_t symbols, const TokenCost& cost, bool is_signed) {
+  const auto weighted = [](uint64_t count) { return count > 0 ? count * log2_q16(count) : 0; };
+  const uint64_t zeros = symbols - cost.nonzero;
+  return weighted(symbols) - weighted(cost.nonzero) - weighted(zeros) + cost.magnitude_bits * (kOneBit / 8) +
+         (is_signed ? cost.nonzero * kOneBit : 0);
+}
+
+}  // namespace
+
+bool pays_prediction(const PredictionSample& sample, bool is_signed) {
+  constexpr uint64_t kLeastSymbols = 128;
+  return sample.symbols >= kLeastSymbols && 16 * prediction_cost(sample.symbols, sample.residuals, true) <
+                                                15 * prediction_cost(sample.symbols, sample.tokens, is_signed);
 }
 
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum) {
@@ -160,17 +179,23 @@ Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_e
 }
 
 void TokenStatistics::add(const TokenStatistics& other) {
+  is_predicted = other.is_predicted;
   shift = other.shift;
   symbols += other.symbols;
   minimum = std::min(minimum, other.minimum);
   maximum = std::max(maximum, other.maximum);
   fmc::add(other.counts, counts);
+  fmc::add(other.masks, masks);
 }
 
 uint64_t TokenStatistics::counted() const { return std::accumulate(counts.begin(), counts.end(), uint64_t{0}); }
 
+constexpr uint64_t kCountedWeight = 64;
+
 void smooth(TokenStatistics& statistics) {
-  constexpr uint64_t kCountedWeight = 64;
+  if (statistics.mask_bytes > 0) {
+    for (uint64_t& count : statistics.masks) count = count * kCountedWeight + 1;
+  }
   if (statistics.counted() == statistics.symbols) return;
   for (uint64_t& count : statistics.counts) count *= kCountedWeight;
   for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h)
@@ -182,20 +207,20 @@ bool may_be_masked(const TokenStatistics& statistics) {
   return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 64 >= total;
 }
 
-CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, const CodeChoice& codes,
-                        int32_t token_minimum) {
+CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& codes, int32_t token_minimum) {
   const TokenHistogram& values = statistics.counts;
   CostedClass plain;
   plain.table.shift = statistics.shift;
   const bool is_zero =
       statistics.shift == 0 && std::all_of(values.begin() + 1, values.end(), [](uint64_t count) { return count == 0; });
   if (is_zero) return plain;
-  const bool is_ascending = token_minimum == 0;
+  const bool is_ascending = has_ascending_table(token_minimum, statistics.is_predicted);
   const uint64_t total = statistics.counted();
   const auto value_bits = [&](const TokenHistogram& counts, const CodeLengths& lengths) {
     return scaled(coded_bits(counts, lengths), statistics.symbols, total) + table_size_bits(lengths, is_ascending);
   };
   plain.table.mode = ClassMode::kPlain;
+  plain.table.is_predicted = statistics.is_predicted;
   plain.table.value_lengths = codes.lengths(values);
   plain.bits =
       value_bits(values, plain.table.value_lengths) + static_cast<uint64_t>(statistics.shift) * statistics.symbols;
@@ -203,16 +228,23 @@ CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram*
 
   CostedClass masked;
   masked.table.mode = ClassMode::kMasked;
+  masked.table.is_predicted = statistics.is_predicted;
   TokenHistogram nonzero = values;
   nonzero[0] = 0;
   masked.table.value_lengths = codes.lengths(nonzero);
   const MaskTable& standard = nearest_mask_table(total - values[0], total);
   masked.table.mask_lengths = standard.lengths;
-  uint64_t mask_bits = standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
-  if (masks != nullptr) {
-    mask_bits = coded_bits(*masks, standard.lengths) + mask_table_size_bits(standard.lengths);
-    const CodeLengths own = codes.lengths(*masks);
-    const uint64_t own_bits = coded_bits(*masks, own) + mask_table_size_bits(own);
+  uint64_t mask_bits =
+      standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
+  if (statistics.mask_bytes > 0) {
+    const uint64_t counted = std::accumulate(statistics.masks.begin(), statistics.masks.end(), uint64_t{0});
+    const auto bits_with = [&](const CodeLengths& lengths) {
+      return scaled(coded_bits(statistics.masks, lengths), statistics.mask_bytes, counted) +
+             mask_table_size_bits(lengths);
+    };
+    mask_bits = bits_with(standard.lengths);
+    const CodeLengths own = codes.lengths(statistics.masks);
+    const uint64_t own_bits = bits_with(own);
     if (own_bits < mask_bits) {
       masked.table.mask_lengths = own;
       mask_bits = own_bits;

@@ -14,6 +14,7 @@
 namespace fmc {
 
 inline constexpr size_t kBuckets = 32;
+inline constexpr int32_t kResidualMinimum = -128;  // residual tokens are read as signed bytes
 
 // Half-octave of the mean magnitude (section 10, step 2).
 int bucket_of(uint64_t magnitude, uint64_t count);
@@ -21,12 +22,18 @@ int bucket_of(uint64_t magnitude, uint64_t count);
 // Smallest shift that brings all symbols of the range into the token range.
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum);
 
-// Tokens of an item or class. `counts` may cover a sample of the symbols.
+// Section 10, step 2: whether a band is to be predicted. `is_signed` tells of its true tokens.
+bool pays_prediction(const PredictionSample& sample, bool is_signed);
+
+// Tokens of an item or class. `counts` and `masks` may cover a sample of the symbols.
 struct TokenStatistics {
+  bool is_predicted = false;
   int shift = 0;
   uint64_t symbols = 0;
   int32_t minimum = INT32_MAX, maximum = INT32_MIN;  // of the symbols
   TokenHistogram counts{};
+  uint64_t mask_bytes = 0;  // of all streams; 0: masks are not looked at
+  TokenHistogram masks{};
 
   void add(const TokenStatistics& other);
   uint64_t counted() const;
@@ -55,8 +62,7 @@ struct CostedClass {
 // Section 10, step 9: a class coded by rANS.
 CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum);
 
-// Section 10, step 6. `masks` is the histogram of mask bytes; if it is null, only standard mask tables are tried.
-CostedClass choose_mode(const TokenStatistics& statistics, const TokenHistogram* masks, const CodeChoice& codes,
-                        int32_t token_minimum);
+// Section 10, step 6. If no masks were counted, only standard mask tables are tried.
+CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& codes, int32_t token_minimum);
 
 }  // namespace fmc

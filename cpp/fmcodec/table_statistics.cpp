@@ -2,6 +2,9 @@
 #include "fmcodec/table_statistics.h"
 
 #include <algorithm>
+#include <array>
+#include <numeric>
+#include <string>
 
 #include "fmcodec/block_transform.h"
 #include "fmcodec/dispatch.h"
@@ -13,6 +16,19 @@ namespace {
 
 // Weight of a symbol that was seen against one that was not.
 constexpr uint64_t kSeenWeight = 256;
+
+template <typename Symbol>
+void count(const Symbol* symbols, size_t count, int shift, TokenHistogram& tokens, TokenHistogram& masks) {
+  uint8_t mask = 0;
+  for (size_t i = 0; i < count; ++i) {
+    ++tokens[static_cast<uint8_t>(symbols[i] >> shift)];
+    mask = static_cast<uint8_t>(mask | (symbols[i] != 0) << (i % 8));
+    if (i % 8 == 7 || i + 1 == count) {
+      ++masks[mask];
+      mask = 0;
+    }
+  }
+}
 
 }  // namespace
 
@@ -36,47 +52,58 @@ void TableStatistics::update(const TensorView& tensor) {
   const Tiling tiling = choose_tiling(spec_, tensor.shape);
   const BandPlan plan(spec_, channels_);
   BlockTransform transform(kernels(), spec_, plan, tensor.dtype);
-  Buffer<uint8_t> planes;
+  const KernelTable& kernel_table = kernels();
+  const int32_t token_minimum = spec_.token_minimum();
+  Buffer<uint8_t> planes, tokens, residuals;
   Buffer<int32_t> symbols;
   std::vector<SymbolRange> ranges(bands_.size());
   for (uint64_t b = 0; b < tiling.block_count(); ++b) {
     const Tile tile = tiling.tile(b);
+    const uint64_t positions = tile.positions();
     std::fill(ranges.begin(), ranges.end(), SymbolRange{});
-    int32_t* const block = symbols.reserve(bands_.size() * tile.positions());
+    int32_t* const block = symbols.reserve(bands_.size() * positions);
     if (!transform.forward(gather(tensor, tile, planes), nullptr, block, ranges.data()) && !spec_.clamps_nonfinite) {
       throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity");
     }
-    for (size_t band = 0; band < bands_.size(); ++band) {
-      bands_[band].range.add(ranges[band]);
-      count(bands_[band], block + band * tile.positions(), tile.positions());
+    uint8_t* const band_tokens = tokens.reserve(positions + kSlackBytes);
+    uint8_t* const band_residuals = residuals.reserve(positions + kSlackBytes);
+    for (size_t k = 0; k < bands_.size(); ++k) {
+      Band& band = bands_[k];
+      const int32_t* const band_symbols = block + k * positions;
+      band.symbols.range.add(ranges[k]);
+      band.symbols.raise_shift(shift_for(band.symbols.range.minimum, band.symbols.range.maximum, token_minimum),
+                               token_minimum);
+      count(band_symbols, positions, band.symbols.shift, band.symbols.tokens, band.symbols.masks);
+      if (band.symbols.shift > 0) continue;
+      kernel_table.symbols_to_tokens(band_symbols, positions, 0, band_tokens);
+      kernel_table.sample_prediction(band_tokens, tile.columns, positions, positions, positions, token_minimum,
+                                     &band.sample);
+      kernel_table.subtract_above(band_tokens, tile.columns, positions, band_residuals);
+      kernel_table.measure_tokens(band_residuals, positions, kResidualMinimum, &band.residuals.range);
+      count(band_residuals, positions, 0, band.residuals.tokens, band.residuals.masks);
     }
-    positions_ += tile.positions();
+    positions_ += positions;
   }
 }
 
-void TableStatistics::count(Band& band, const int32_t* symbols, size_t count) const {
-  raise_shift(band, shift_for(band.range.minimum, band.range.maximum, spec_.token_minimum()));
-  uint8_t mask = 0;
-  for (size_t i = 0; i < count; ++i) {
-    ++band.tokens[static_cast<uint8_t>(symbols[i] >> band.shift)];
-    mask = static_cast<uint8_t>(mask | (symbols[i] != 0) << (i % 8));
-    if (i % 8 == 7 || i + 1 == count) {
-      ++band.masks[mask];
-      mask = 0;
-    }
-  }
-}
-
-void TableStatistics::raise_shift(Band& band, int shift) const {
-  if (shift <= band.shift) return;
+void TableStatistics::Counts::raise_shift(int to, int32_t token_minimum) {
+  if (to <= shift) return;
   TokenHistogram folded{};
   for (size_t token = 0; token < kTokens; ++token) {
-    const int32_t minimum = spec_.token_minimum();
-    const int32_t h = ((static_cast<int32_t>(token) - minimum) & 255) + minimum;
-    folded[static_cast<uint8_t>(h >> (shift - band.shift))] += band.tokens[token];
+    const int32_t h = ((static_cast<int32_t>(token) - token_minimum) & 255) + token_minimum;
+    folded[static_cast<uint8_t>(h >> (to - shift))] += tokens[token];
   }
-  band.tokens = folded;
-  band.shift = shift;
+  tokens = folded;
+  shift = to;
+}
+
+void TableStatistics::Counts::add(const Counts& other, int32_t token_minimum) {
+  Counts theirs = other;
+  raise_shift(theirs.shift, token_minimum);
+  theirs.raise_shift(shift, token_minimum);
+  fmc::add(theirs.tokens, tokens);
+  fmc::add(theirs.masks, masks);
+  range.add(theirs.range);
 }
 
 void TableStatistics::merge(const TableStatistics& other) {
@@ -87,22 +114,18 @@ void TableStatistics::merge(const TableStatistics& other) {
   if (other.channels_ == 0) return;
   set_channels(other.channels_);
   for (size_t b = 0; b < bands_.size(); ++b) {
-    Band theirs = other.bands_[b];
-    Band& ours = bands_[b];
-    raise_shift(ours, theirs.shift);
-    raise_shift(theirs, ours.shift);
-    add(theirs.tokens, ours.tokens);
-    add(theirs.masks, ours.masks);
-    ours.range.add(theirs.range);
+    bands_[b].symbols.add(other.bands_[b].symbols, spec_.token_minimum());
+    bands_[b].residuals.add(other.bands_[b].residuals, kResidualMinimum);
+    bands_[b].sample.add(other.bands_[b].sample);
   }
   positions_ += other.positions_;
 }
 
 // Gives the symbols in and a quarter beyond the range of *all* bands a small count, so that they have a code: a channel
 // that was quiet on the samples may wake up, and one symbol without a code makes its block raw.
-void TableStatistics::extend(TokenStatistics& statistics, int32_t least, int32_t greatest) const {
-  const int32_t minimum = spec_.token_minimum();
-  const int32_t low = least >> statistics.shift, high = greatest >> statistics.shift;
+void TableStatistics::extend(TokenStatistics& statistics, const SymbolRange& range) const {
+  const int32_t minimum = statistics.is_predicted ? kResidualMinimum : spec_.token_minimum();
+  const int32_t low = range.minimum >> statistics.shift, high = range.maximum >> statistics.shift;
   const int32_t margin = (high - low) / 4 + 1;
   for (uint64_t& count : statistics.counts) count *= kSeenWeight;
   for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) {
@@ -110,40 +133,50 @@ void TableStatistics::extend(TokenStatistics& statistics, int32_t least, int32_t
   }
 }
 
+// As the encoder does without static tables (section 10, step 2), from all symbols.
+std::vector<bool> TableStatistics::choose_predicted() const {
+  std::vector<bool> is_predicted(bands_.size());
+  if (std::any_of(bands_.begin(), bands_.end(), [](const Band& band) { return band.symbols.shift > 0; }))
+    return is_predicted;
+  for (size_t band = 0; band < bands_.size(); ++band)
+    is_predicted[band] = pays_prediction(bands_[band].sample, spec_.token_minimum() < 0);
+  return is_predicted;
+}
+
 Tables TableStatistics::build() const {
   if (positions_ == 0) throw Error(ErrorCode::kArgument, "no values were seen: call update() first");
-  std::vector<uint8_t> bucket_of_band(bands_.size());
-  std::vector<TokenStatistics> buckets(kBuckets);
+  const std::vector<bool> is_predicted = choose_predicted();
+  const auto counts_of = [&](size_t band) -> const Counts& {
+    return is_predicted[band] ? bands_[band].residuals : bands_[band].symbols;
+  };
+  std::vector<uint8_t> item_of_band(bands_.size());
+  std::vector<TokenStatistics> items(2 * kBuckets);
+  std::array<SymbolRange, 2> ranges{SymbolRange{0, 0, 0}, SymbolRange{0, 0, 0}};  // of true tokens, of residuals
   for (size_t band = 0; band < bands_.size(); ++band) {
-    const int b = bucket_of(bands_[band].range.magnitude, positions_);
-    bucket_of_band[band] = static_cast<uint8_t>(b);
-    buckets[b].shift = std::max(buckets[b].shift, bands_[band].shift);
+    const Counts& counts = counts_of(band);
+    const size_t item =
+        static_cast<size_t>(bucket_of(counts.range.magnitude, positions_)) + (is_predicted[band] ? kBuckets : 0);
+    item_of_band[band] = static_cast<uint8_t>(item);
+    items[item].shift = std::max(items[item].shift, counts.shift);
+    ranges[is_predicted[band]].add(counts.range);
   }
   for (size_t band = 0; band < bands_.size(); ++band) {
-    TokenStatistics& bucket = buckets[bucket_of_band[band]];
-    Band folded = bands_[band];
-    raise_shift(folded, bucket.shift);
-    bucket.add({bucket.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens});
+    TokenStatistics& item = items[item_of_band[band]];
+    Counts folded = counts_of(band);
+    folded.raise_shift(item.shift, spec_.token_minimum());
+    item.add({is_predicted[band], item.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens, 0,
+              folded.masks});
   }
-  Classes chosen = choose_classes(buckets, bands_.size(), spec_.most_classes());
-  std::vector<TokenStatistics>& classes = chosen.statistics;
-  std::vector<TokenHistogram> masks(classes.size(), TokenHistogram{});
-  int32_t least = 0, greatest = 0;
-  for (const Band& band : bands_) {
-    least = std::min(least, band.range.minimum);
-    greatest = std::max(greatest, band.range.maximum);
-  }
+  Classes chosen = choose_classes(items, bands_.size(), spec_.most_classes());
   Tables tables;
-  for (size_t band = 0; band < bands_.size(); ++band) {
-    tables.class_map.push_back(chosen.class_of_item[bucket_of_band[band]]);
-    add(bands_[band].masks, masks[tables.class_map.back()]);
-  }
-  for (size_t k = 0; k < classes.size(); ++k) {
-    extend(classes[k], least, greatest);
-    for (uint64_t& count : masks[k]) count = count * kSeenWeight + 1;
+  for (const uint8_t item : item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
+  for (TokenStatistics& statistics : chosen.statistics) {
+    extend(statistics, ranges[statistics.is_predicted]);
+    for (uint64_t& count : statistics.masks) count = count * kSeenWeight + 1;
     // Both histograms carry the weight, so the number of symbols must as well.
-    classes[k].symbols = classes[k].counted();
-    tables.classes.push_back(choose_mode(classes[k], &masks[k], spec_.code_choice(), spec_.token_minimum()).table);
+    statistics.symbols = statistics.counted();
+    statistics.mask_bytes = std::accumulate(statistics.masks.begin(), statistics.masks.end(), uint64_t{0});
+    tables.classes.push_back(choose_mode(statistics, spec_.code_choice(), spec_.token_minimum()).table);
   }
   return tables;
 }

@@ -25,16 +25,23 @@ class TableStatistics {
 
  private:
   // Tokens are counted at the smallest shift that fits all symbols seen; a larger symbol folds the histogram.
-  struct Band {
+  struct Counts {
     SymbolRange range;
     int shift = 0;
     TokenHistogram tokens{};
     TokenHistogram masks{};  // of mask bytes, valid while shift is 0
+
+    void add(const Counts& other, int32_t token_minimum);
+    void raise_shift(int to, int32_t token_minimum);
+  };
+  struct Band {
+    Counts symbols;
+    Counts residuals;  // valid while the shift of the symbols is 0
+    PredictionSample sample;
   };
   void set_channels(uint64_t channels);
-  void count(Band& band, const int32_t* symbols, size_t count) const;
-  void raise_shift(Band& band, int shift) const;
-  void extend(TokenStatistics& statistics, int32_t least, int32_t greatest) const;
+  void extend(TokenStatistics& statistics, const SymbolRange& range) const;
+  std::vector<bool> choose_predicted() const;
 
   Spec spec_;
   uint64_t channels_ = 0;

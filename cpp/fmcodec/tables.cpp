@@ -200,9 +200,11 @@ std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_min
       continue;
     }
     out.write(static_cast<uint32_t>(c.mode), 2);
+    out.write(c.is_predicted ? 1 : 0, 1);
     out.write(static_cast<uint32_t>(c.shift), 4);
     if (c.mode == ClassMode::kMasked) write_mask_table(out, c.mask_lengths);
-    if (c.mode != ClassMode::kZero) write_table(out, c.value_lengths, token_minimum == 0);
+    if (c.mode != ClassMode::kZero)
+      write_table(out, c.value_lengths, has_ascending_table(token_minimum, c.is_predicted));
   }
   return out.bytes();
 }
@@ -233,11 +235,15 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
     const uint32_t mode = in.read(2);
     check(mode <= static_cast<uint32_t>(ClassMode::kMasked), "unknown class mode");
     c.mode = static_cast<ClassMode>(mode);
+    c.is_predicted = in.read(1) != 0;
+    check(!c.is_predicted || c.mode != ClassMode::kZero, "a class of zeros cannot be predicted");
     c.shift = static_cast<int>(in.read(4));
+    check(c.shift == 0 || !c.is_predicted, "a predicted class cannot have a shift");
     check(c.shift <= kMaxShift && (c.shift == 0 || c.mode == ClassMode::kPlain), "shift does not fit the class mode");
     if (c.mode == ClassMode::kMasked) check(read_mask_table(in, c.mask_lengths), "mask table is not a valid code");
     if (c.mode != ClassMode::kZero)
-      check(read_table(in, c.value_lengths, token_minimum == 0), "value table is not a valid code");
+      check(read_table(in, c.value_lengths, has_ascending_table(token_minimum, c.is_predicted)),
+            "value table is not a valid code");
     check(c.mode != ClassMode::kMasked || c.value_lengths[0] == 0, "value table of a masked class has a code for 0");
     tables.classes.push_back(c);
   }
@@ -246,9 +252,9 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
 }
 
 uint64_t class_section_bound(uint64_t kept_bands) {
-  // Two tables of an entry count and 256 lengths of at most 8 bits, mode and shift, for each class; and the class
+  // Two tables of an entry count and 256 lengths of at most 8 bits, mode, prediction and shift, for each class; and the class
   // count. A table of weights is smaller.
-  constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 7;
+  constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 8;
   // The class map: a table, and codes that are no longer on average than numbers of 5 bits, or a bit longer if limited.
   return (6 + (kMaxClasses + 1) * kClassBits + std::max<uint64_t>(kept_bands, kContexts) * 6 + 7) / 8;
 }

@@ -30,6 +30,7 @@ using Weights = std::array<uint16_t, kTokens>;
 
 struct TableClass {
   ClassMode mode = ClassMode::kZero;
+  bool is_predicted = false;  // tokens are residuals to the row above
   int shift = 0;
   CodeLengths value_lengths{};
   CodeLengths mask_lengths{};
@@ -45,6 +46,9 @@ struct Tables {
   // The map of kNeighbours, for looking up bytes.
   std::array<uint8_t, 256> class_of_context() const;
 };
+
+// Whether the entries of a value table stand in the order 0, 1, 2, ... rather than 0, -1, 1, ...
+inline bool has_ascending_table(int32_t token_minimum, bool is_predicted) { return token_minimum == 0 && !is_predicted; }
 
 // Section 8. parse throws Error(kCorrupt); offsets count from `base_offset`.
 std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_minimum);

@@ -10,6 +10,7 @@
 #include "fmcodec/kernels/dct-inl.h"
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/kernels/lattice-inl.h"
+#include "fmcodec/kernels/prediction-inl.h"
 #include "fmcodec/kernels/quantize-inl.h"
 #include "fmcodec/kernels/rans-inl.h"
 #include "fmcodec/kernels/wavelet-inl.h"
@@ -77,9 +78,13 @@ const KernelTable* kernel_table() {
       .symbols_to_tokens = symbols_to_tokens,
       .tokens_to_symbols = tokens_to_symbols,
       .translate = translate,
+      .subtract_above = subtract_above,
+      .add_above = add_above,
+      .sample_prediction = sample_prediction,
       .write_tree = write_tree,
       .read_tree = read_tree,
       .compact_nonzero = compact_nonzero,
+      .pack_nonzero = pack_nonzero,
       .write_mask = write_mask,
       .write_symbol_plane = write_symbol_plane,
       .count_ones = count_ones,

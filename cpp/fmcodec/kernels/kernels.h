@@ -55,6 +55,29 @@ struct SymbolRange {
   }
 };
 
+// What tokens would cost, as far as their zeros and magnitudes tell; sums over calls.
+struct TokenCost {
+  uint64_t nonzero = 0;
+  uint64_t magnitude_bits = 0;  // in eighths of a bit
+
+  void add(const TokenCost& other) {
+    nonzero += other.nonzero;
+    magnitude_bits += other.magnitude_bits;
+  }
+};
+
+// The same symbols as they are and less those above them.
+struct PredictionSample {
+  uint64_t symbols = 0;
+  TokenCost tokens, residuals;
+
+  void add(const PredictionSample& other) {
+    symbols += other.symbols;
+    tokens.add(other.tokens);
+    residuals.add(other.residuals);
+  }
+};
+
 // Position in a bit stream, least significant bit of each byte first.
 struct BitCursor {
   uint8_t* bytes;
@@ -104,6 +127,15 @@ struct KernelTable {
                             int32_t* symbols);
   void (*translate)(const uint8_t* tokens, size_t count, const uint8_t table[256], uint8_t* translated);
 
+  // --- prediction from the row above (section 7.4) in a plane of `columns` columns and `count` positions. All token
+  // buffers have kSlackBytes of room, which may be read; that of `residuals` may be overwritten.
+  void (*subtract_above)(const uint8_t* tokens, size_t columns, size_t count, uint8_t* residuals);
+  // The inverse, in place.
+  void (*add_above)(uint8_t* tokens, size_t columns, size_t count);
+  // Adds what the first `run` of each `period` positions behind the first row cost.
+  void (*sample_prediction)(const uint8_t* tokens, size_t columns, size_t count, size_t run, size_t period,
+                            int32_t token_minimum, PredictionSample* sample);
+
   // --- bits (section 7.2). Writers need kSlackBytes behind the last bit; what is there may be overwritten.
   // Writes the ranks of a stream node by node. They are overwritten; `scratch` has tree_scratch_bytes(count).
   void (*write_tree)(const CodeNode* nodes, uint8_t* ranks, size_t count, uint8_t* scratch, BitCursor* bits);
@@ -113,6 +145,9 @@ struct KernelTable {
                         uint64_t position_bits, uint64_t size_bits, size_t count, uint8_t* scratch, uint8_t* tokens);
   // Copies the tokens that are not 0 and returns their number.
   size_t (*compact_nonzero)(const uint8_t* tokens, size_t count, uint8_t* nonzero);
+  // Both of write_mask and compact_nonzero, the copied tokens translated.
+  size_t (*pack_nonzero)(const uint8_t* tokens, size_t count, const uint8_t table[256], BitCursor* mask,
+                         uint8_t* nonzero);
   // Writes one bit per token: 1 if it is not 0.
   void (*write_mask)(const uint8_t* tokens, size_t count, BitCursor* bits);
   void (*write_symbol_plane)(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits);

@@ -531,6 +531,34 @@ HWY_ATTR void translate(const uint8_t* tokens, size_t count, const uint8_t table
 #endif
 }
 
+HWY_ATTR size_t pack_nonzero(const uint8_t* tokens, size_t count, const uint8_t table[256], BitCursor* mask,
+                             uint8_t* nonzero) {
+  uint8_t* const begin = nonzero;
+  BitAppender appender(mask);
+  const auto is_nonzero = [&](hn::Vec<U8> v) HWY_ATTR { return hn::Ne(v, hn::Zero(U8())); };
+#if FMC_HAS_BYTE_COMPRESS
+  const ByteTable<8> byte_table(table);
+#endif
+  for (size_t i = 0; i < count; i += 64) {
+    const size_t in_word = HWY_MIN(count - i, size_t{64});
+    const uint64_t word = word_where(tokens + i, is_nonzero) & low_bits(in_word);
+    appender.append(word, in_word);
+#if FMC_HAS_BYTE_COMPRESS
+    const __m512i v = _mm512_maskz_compress_epi8(word, _mm512_loadu_si512(tokens + i));
+    hn::StoreU(byte_table.look_up(hn::Vec<U8>{v}), U8(), nonzero);
+#else
+    compress_word(tokens + i, word, nonzero);
+#endif
+    nonzero += __builtin_popcountll(word);
+  }
+  appender.finish();
+  const size_t packed = nonzero - begin;
+#if !FMC_HAS_BYTE_COMPRESS
+  translate(begin, packed, table, begin);
+#endif
+  return packed;
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace fmc
 HWY_AFTER_NAMESPACE();
