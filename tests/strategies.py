@@ -21,7 +21,7 @@ from fmcodec.spec import leading_bits
 DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
 ISAS = tuple(fmcodec.available_isas())
 VIEWS = ("contiguous", "transposed", "reversed", "stepped", "sliced", "packed", "unaligned")
-KINDS = ("dense", "relu", "sparse", "heavy", "few", "constant", "zeros", "extreme")
+KINDS = ("dense", "relu", "sparse", "smooth", "heavy", "few", "constant", "zeros", "extreme")
 
 Layout = Literal["nchw", "nhwc"]
 Array = NDArray[Any]
@@ -70,6 +70,8 @@ def values(rng: np.random.Generator, kind: str, shape: tuple[int, ...], scale: f
     if kind == "heavy":
         return rng.standard_t(1.5, size=shape) * gain
     x = rng.normal(0.2, 1.0, size=shape) * gain
+    if kind == "smooth":
+        return np.cumsum(x, axis=-2)
     if kind == "relu":
         return np.maximum(x, 0.0)
     if kind == "sparse":
@@ -156,9 +158,17 @@ def table_classes(draw: st.DrawFn) -> TableClass:
     tokens = draw(st.sampled_from([small, everything]))
     if mode == "plain":
         shift = draw(st.sampled_from([0, 0, 0, 1, 5, 13]))
-        return TableClass(mode="plain", shift=shift, value_lengths=draw(code_lengths(tokens)))
+        return TableClass(
+            mode="plain",
+            shift=shift,
+            predicted=not shift and draw(st.booleans()),
+            value_lengths=draw(code_lengths(tokens)),
+        )
     return TableClass(
-        mode="masked", value_lengths=draw(code_lengths(tokens[1:])), mask_lengths=draw(code_lengths(everything))
+        mode="masked",
+        predicted=draw(st.booleans()),
+        value_lengths=draw(code_lengths(tokens[1:])),
+        mask_lengths=draw(code_lengths(everything)),
     )
 
 
