@@ -21,7 +21,7 @@ from fmcodec.spec import leading_bits
 DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
 ISAS = tuple(fmcodec.available_isas())
 VIEWS = ("contiguous", "transposed", "reversed", "stepped", "sliced", "packed", "unaligned")
-KINDS = ("dense", "relu", "sparse", "heavy", "few", "constant", "zeros", "extreme")
+KINDS = ("dense", "relu", "sparse", "smooth", "heavy", "few", "constant", "zeros", "extreme")
 
 Layout = Literal["nchw", "nhwc"]
 Array = NDArray[Any]
@@ -70,6 +70,8 @@ def values(rng: np.random.Generator, kind: str, shape: tuple[int, ...], scale: f
     if kind == "heavy":
         return rng.standard_t(1.5, size=shape) * gain
     x = rng.normal(0.2, 1.0, size=shape) * gain
+    if kind == "smooth":
+        return np.cumsum(x, axis=-2)
     if kind == "relu":
         return np.maximum(x, 0.0)
     if kind == "sparse":
@@ -126,6 +128,11 @@ def nchw_shapes(draw: st.DrawFn, *, with_empty: bool = True) -> tuple[int, int, 
     return draw(st.integers(least, 3)), channels, draw(pixels), draw(pixels)
 
 
+def smooth_shapes() -> st.SearchStrategy[tuple[int, int, int, int]]:
+    """Shapes of a few channels with rows and columns enough for the encoder to predict bands."""
+    return st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(20, 45), st.integers(20, 50))
+
+
 def in_layout(x: Array, layout: str) -> Array:
     """An NCHW array with the axes of a layout, contiguous."""
     return np.ascontiguousarray(x if layout == "nchw" else np.moveaxis(x, -3, -1))
@@ -156,9 +163,17 @@ def table_classes(draw: st.DrawFn) -> TableClass:
     tokens = draw(st.sampled_from([small, everything]))
     if mode == "plain":
         shift = draw(st.sampled_from([0, 0, 0, 1, 5, 13]))
-        return TableClass(mode="plain", shift=shift, value_lengths=draw(code_lengths(tokens)))
+        return TableClass(
+            mode="plain",
+            shift=shift,
+            predicted=not shift and draw(st.booleans()),
+            value_lengths=draw(code_lengths(tokens)),
+        )
     return TableClass(
-        mode="masked", value_lengths=draw(code_lengths(tokens[1:])), mask_lengths=draw(code_lengths(everything))
+        mode="masked",
+        predicted=draw(st.booleans()),
+        value_lengths=draw(code_lengths(tokens[1:])),
+        mask_lengths=draw(code_lengths(everything)),
     )
 
 
@@ -248,11 +263,12 @@ class Case:
 def tensors(draw: st.DrawFn, layout: str, dtypes: tuple[str, ...] = DTYPES, *, with_empty: bool = True) -> Array:
     """A tensor of rank 3 or 4 in any memory."""
     dtype = draw(st.sampled_from(dtypes))
-    shape = draw(nchw_shapes(with_empty=with_empty))
+    kind = draw(st.sampled_from(KINDS))
+    shape = draw(smooth_shapes() if kind == "smooth" else nchw_shapes(with_empty=with_empty))
     if draw(st.booleans()):
         shape = shape[1:]
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    x = as_dtype(values(rng, draw(st.sampled_from(KINDS)), shape, draw(st.sampled_from([0.05, 1.0, 40.0]))), dtype)
+    x = as_dtype(values(rng, kind, shape, draw(st.sampled_from([0.05, 1.0, 40.0]))), dtype)
     return with_view(in_layout(x, layout), draw(st.sampled_from(VIEWS)))
 
 

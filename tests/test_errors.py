@@ -134,21 +134,25 @@ def small_frames() -> dict[str, bytes]:
     smooth = np.add.outer(np.linspace(0, 3, 6), rng.normal(0, 0.1, (5, 7)))
     steps = np.repeat(np.repeat(rng.integers(0, 2, (1, 6, 6)) * 20, 4, axis=1), 4, axis=2)
     rough = (steps + rng.integers(0, 2, steps.shape)).astype(np.uint8)
+    falling = 200 - np.cumsum(rng.integers(0, 2, (1, 12, 12)), axis=1) - rng.integers(0, 99, (1, 1, 12))
     dct = CodecSpec(step=0.02, bits=9, zero_point=200, transform="dct", transform_size=4, band_steps=(4,))
     frames = {
         "dct": fmcodec.encode(smooth.astype(np.float32), dct.replace(block_shape=(3, 7))),
         "masked": fmcodec.encode(sparse.astype(np.uint8), CodecSpec(bits=4)),
         "neighbours": fmcodec.encode(rough, CodecSpec(bits=5, effort=3)),
         "serial": fmcodec.encode(smooth.astype(np.float32), LOW_BITS),
+        "predicted": fmcodec.encode(falling.astype(np.uint8), CodecSpec(effort=3)),
         # Static tables without codes for such values.
         "raw": fmcodec.encode(rng.integers(0, 200, (2, 3, 3)).astype(np.uint8), CodecSpec(tables=only_zeros(2))),
     }
     blocks = {name: take_apart(frame).payload[-1] for name, frame in frames.items()}
-    assert [block[0] for block in blocks.values()] == [0, 0, 0, 0, 1]
+    assert [block[0] for block in blocks.values()] == [0, 0, 0, 0, 0, 1]
     tables = reference.read_class_section(take_apart(frames["masked"]).payload[0], 2, 0)
     assert "masked" in [table_class.mode for table_class in tables.classes]
     tables = reference.read_class_section(take_apart(frames["serial"]).payload[0], 6, -128)
     assert max(table_class.shift for table_class in tables.classes) > 0
+    tables = reference.read_class_section(take_apart(frames["predicted"]).payload[0], 1, 0)
+    assert tables.classes[0].predicted
     return frames
 
 
@@ -161,7 +165,7 @@ SMALL = small_frames()
 
 # One block of 5 positions of one channel; its only class has the tokens 0 and 1 with 1 bit each.
 LENGTH_ONE = "1110 1000"
-PLAIN = "0 00000 10 0000 10000000" + LENGTH_ONE + "0"
+PLAIN = "0 00000 10 0 0000 10000000" + LENGTH_ONE + "0"
 BASE = take_apart(fmcodec.encode(np.array([[[0, 1, 0, 1, 1]]], np.uint8)))._replace(
     payload=[bits(PLAIN), b"\0" + bits("01011")]
 )
@@ -272,13 +276,14 @@ def static_frame() -> bytes:
         TableClass(mode="zero"),
         TableClass(mode="plain", shift=1, value_lengths=(1, 2, 3, *[0] * 252, 3)),
         TableClass(mode="masked", value_lengths=(0, 1, 1), mask_lengths=(8,) * 256),
+        TableClass(mode="plain", predicted=True, value_lengths=(3, 3, 3, 3, 4, *[0] * 247, 4, 3, 3, 3)),
     )
     spec = CodecSpec(
         bits=9,
         zero_point=200,
         permutation=(2, 0, 3, 1),
         band_steps=(1, 3),
-        tables=Tables(class_map=(0, 1, 2, 1), classes=classes),
+        tables=Tables(class_map=(0, 1, 2, 3), classes=classes),
     )
     x = np.random.default_rng(2).integers(-2, 3, (2, 4, 4, 4)).astype(np.float32)
     x[:, 2] = 0
@@ -323,7 +328,8 @@ HEADER_CASES = [
     (TruncatedStreamError, 5, "ends inside its header", b"nomag"),
     (CorruptStreamError, 0, "not an fmcodec frame", b"nomagic"),
     (CorruptStreamError, 0, "not an fmcodec frame", bytes(100)),
-    (UnsupportedVersionError, 4, "stream version 3 is not supported, this build reads version 2", b"fmc\xa5\3\0"),
+    (UnsupportedVersionError, 4, "stream version 2 is not supported, this build reads version 3", b"fmc\xa5\2\0"),
+    (UnsupportedVersionError, 4, "stream version 4 is not supported, this build reads version 3", b"fmc\xa5\4\0"),
     (UnsupportedVersionError, 4, "stream version 256 ", with_bytes(4, b"\0\1")),
     (TruncatedStreamError, 51, "ends inside its header", BASE.build()[:51]),
     (CorruptStreamError, 6, "reserved flags", header_case(flags=4)),
@@ -575,43 +581,45 @@ def test_external_spec_that_does_not_fit_the_tensor() -> None:
 
 # --- class sections
 
-ZERO = "0 00000 00 0000"
+ZERO = "0 00000 00 0 0000"
 SECTION_CASES = {
     "nothing": (b"", "class section is too short"),
     "only the class count": (bits("0 00000"), "unknown class mode|table is not a valid code|wrong length"),
     "only the model and a map": (bits("0 10000 10000000", LENGTH_ONE, "0"), "class map|wrong length|valid code"),
-    "a standard mask table cut off": (bits("0 00000 01 0000 0"), "mask table|value table"),
-    "mode 3": (bits("0 00000 11 0000"), "unknown class mode"),
-    "shift 14": (bits(PLAIN.replace("10 0000", "10 0111", 1)), "shift does not fit"),
-    "shift 15": (bits(PLAIN.replace("10 0000", "10 1111", 1)), "shift does not fit"),
-    "shift in mode zero": (bits("0 00000 00 1000"), "shift does not fit"),
+    "a standard mask table cut off": (bits("0 00000 01 0 0000 0"), "mask table|value table"),
+    "mode 3": (bits("0 00000 11 0 0000"), "unknown class mode"),
+    "shift 14": (bits(PLAIN.replace("10 0 0000", "10 0 0111", 1)), "shift does not fit"),
+    "shift 15": (bits(PLAIN.replace("10 0 0000", "10 0 1111", 1)), "shift does not fit"),
+    "shift in mode zero": (bits("0 00000 00 0 1000"), "shift does not fit"),
     "shift in mode masked": (
-        bits("0 00000 01 1000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
+        bits("0 00000 01 0 1000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
         "shift does not",
     ),
-    "length 0 by steps": (bits("0 00000 10 0000 11000000 110 110 110 110"), "value table"),
-    "length 0": (bits("0 00000 10 0000 10000000 1110 0000", LENGTH_ONE), "value table"),
-    "length 16": (bits("0 00000 10 0000 11111111", "10" * 12), "value table"),
-    "a run beyond the entries": (bits("0 00000 10 0000 00000000 1111 1000"), "value table"),
-    "a longer run beyond the entries": (bits("0 00000 10 0000 01000000", LENGTH_ONE, "0 1111 1111"), "value table"),
-    "an unused last entry": (bits("0 00000 10 0000 01000000", LENGTH_ONE, "0 1111 0000"), "value table"),
-    "no used entry": (bits("0 00000 10 0000 00000000 1111 0000"), "value table"),
-    "too few codes": (bits("0 00000 10 0000 10000000 1110 0100 0"), "value table"),
-    "too many codes": (bits("0 00000 10 0000 01000000", LENGTH_ONE, "0 0"), "value table"),
-    "one code of two bits": (bits("0 00000 10 0000 00000000 1110 0100"), "value table"),
+    "predicted in mode zero": (bits("0 00000 00 1 0000"), "predicted|does not fit"),
+    "shift in a predicted class": (bits(PLAIN.replace("10 0 0000", "10 1 1000", 1)), "predicted|does not fit"),
+    "length 0 by steps": (bits("0 00000 10 0 0000 11000000 110 110 110 110"), "value table"),
+    "length 0": (bits("0 00000 10 0 0000 10000000 1110 0000", LENGTH_ONE), "value table"),
+    "length 16": (bits("0 00000 10 0 0000 11111111", "10" * 12), "value table"),
+    "a run beyond the entries": (bits("0 00000 10 0 0000 00000000 1111 1000"), "value table"),
+    "a longer run beyond the entries": (bits("0 00000 10 0 0000 01000000", LENGTH_ONE, "0 1111 1111"), "value table"),
+    "an unused last entry": (bits("0 00000 10 0 0000 01000000", LENGTH_ONE, "0 1111 0000"), "value table"),
+    "no used entry": (bits("0 00000 10 0 0000 00000000 1111 0000"), "value table"),
+    "too few codes": (bits("0 00000 10 0 0000 10000000 1110 0100 0"), "value table"),
+    "too many codes": (bits("0 00000 10 0 0000 01000000", LENGTH_ONE, "0 0"), "value table"),
+    "one code of two bits": (bits("0 00000 10 0 0000 00000000 1110 0100"), "value table"),
     "a table cut off": (bits(PLAIN)[:2], "value table"),
-    "a table cut off at a length": (bits(PLAIN.replace(LENGTH_ONE, "1110")[:24]), "value table"),
+    "a table cut off at a length": (bits(PLAIN.replace(LENGTH_ONE, "1110")[:30]), "value table"),
     "a mask table that is no code": (
-        bits("0 00000 01 0000 1 10000000 1110 0100 0 10000000", LENGTH_ONE, "0"),
+        bits("0 00000 01 0 0000 1 10000000 1110 0100 0 10000000", LENGTH_ONE, "0"),
         "mask table",
     ),
     "masked with a code for 0": (
-        bits("0 00000 01 0000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
+        bits("0 00000 01 0 0000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
         "code for 0",
     ),
-    "padding that is not 0": (bits(ZERO + "00001"), "non-zero padding"),
+    "padding that is not 0": (bits(ZERO + "001"), "non-zero padding"),
     "a byte too many": (bits(ZERO) + b"\0", "wrong length"),
-    "the second class missing": (bits("0 10000 10000000", LENGTH_ONE, "0 0 00 0000 00"), "wrong length|valid code"),
+    "the second class missing": (bits("0 10000 10000000", LENGTH_ONE, "0 0 00 0 0000 0"), "wrong length|valid code"),
 }
 
 
@@ -625,7 +633,7 @@ def test_class_section(name: str) -> None:
 def test_map_of_bands() -> None:
     # Three channels of one value each, three classes with codes of 2, 2 and 1 bits.
     header = BASE.header._replace(channels=3, columns=1, tile_width=1)
-    classes = "00 0000" * 3
+    classes = "00 0 0000" * 3
     table = "01000000 1110 0100 0 110"
     valid = Parts(header, BASE.section, [bits("0 01000", table, "10 0 11", classes), b""])
     assert not fmcodec.decode(valid.build()).any() and not reference.decode(valid.build()).any()
@@ -699,7 +707,7 @@ BLOCK_CASES = {
     "no bits": (PLAIN, b"\0", "ends before its symbols"),
     "bits left over": (PLAIN, b"\0" + bits("01011 000 0"), "bits are left over"),
     "padding that is not 0": (PLAIN, b"\0" + bits("01011 100"), "bits are left over"),
-    "low bits missing": (PLAIN.replace("10 0000", "10 0100"), b"\0" + bits("01011"), "ends before its symbols"),
+    "low bits missing": (PLAIN.replace("10 0 0000", "10 0 0100"), b"\0" + bits("01011"), "ends before its symbols"),
     "bits for zeros": (ZERO, b"\0\0", "bits are left over"),
     "raw without minimum": (PLAIN, b"\1", "raw block is too short"),
     "raw without width": (PLAIN, b"\1\0\0\0\0", "raw block is too short"),
@@ -728,7 +736,7 @@ SERIAL_CASES = {
     "a word too many": (16, PLAIN, bits("01011") + bytes(3), "bits are left over"),
     "padding that is not 0": (16, PLAIN, bits("01011 1") + bytes(1), "bits are left over"),
     "padding that is not 0 in another byte": (64, PLAIN, bits("01011") + bytes(6) + b"\x80", "bits are left over"),
-    "low bits missing": (8, PLAIN.replace("10 0000", "10 1100"), bits("0000 1000 0000 1000"), "ends before its"),
+    "low bits missing": (8, PLAIN.replace("10 0 0000", "10 0 1100"), bits("0000 1000 0000 1000"), "ends before its"),
     "words for zeros": (32, ZERO, bytes(4), "bits are left over"),
 }
 

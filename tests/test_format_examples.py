@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -123,15 +123,21 @@ def check_frame_stream(example: Example) -> None:
     assert EXAMPLES["frame"].data[97:] == b"\0" + example.data
 
 
+def check_stream(example: Example, symbols: Any, coder: reference.ClassCoder, word_bits: int = 8) -> None:
+    """The reference writes and reads the stream of a class."""
+    writer = reference.BitWriter()
+    assert coder.can_write(symbols)
+    coder.write(writer, symbols)
+    assert writer.to_bytes(word_bits) == example.data
+    np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), symbols.shape), symbols)
+
+
 def check_masked_stream(example: Example) -> None:
     symbols = np.array(example.numbers("symbols"))
     table_class = TableClass(
         mode="masked", value_lengths=example.lengths("values"), mask_lengths=example.lengths("masks")
     )
-    writer, coder = reference.BitWriter(), reference.ClassCoder(table_class, -128)
-    coder.write(writer, symbols)
-    assert writer.to_bytes() == example.data
-    np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), len(symbols)), symbols)
+    check_stream(example, symbols.reshape(1, 1, -1), reference.ClassCoder(table_class, -128))
     # One channel of signed bytes has token_minimum = -128 if the zero point is 128.
     spec = CodecSpec(zero_point=128, tables=Tables(class_map=(0,), classes=(table_class,)))
     x = symbols.astype(np.int8).reshape(1, 2, 5)
@@ -148,10 +154,7 @@ def check_serial_stream(example: Example) -> None:
     else:
         table_class = TableClass(mode="plain", shift=int(example.attributes["shift"]), value_lengths=value_lengths)
     word_bits = int(example.attributes["word_bits"])
-    writer, coder = reference.BitWriter(), reference.ClassCoder(table_class, -128, "serial")
-    coder.write(writer, symbols)
-    assert writer.to_bytes(word_bits) == example.data
-    np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), len(symbols)), symbols)
+    check_stream(example, symbols.reshape(1, 1, -1), reference.ClassCoder(table_class, -128, "serial"), word_bits)
     # Levels of 9 bits on both sides of 0 have token_minimum = -128.
     tables = Tables(class_map=(0,), classes=(table_class,))
     spec = CodecSpec(bits=9, zero_point=128, code_layout="serial", word_bits=word_bits, tables=tables)
@@ -234,6 +237,47 @@ def check_rans_block(example: Example) -> None:
     np.testing.assert_array_equal(fmcodec.decode(frame), x)
 
 
+def predicted_symbols() -> Any:
+    """The symbols of the predicted class: one band by rows by columns."""
+    rows = EXAMPLES["predicted-tokens"].rows
+    return np.array([[rows[f"symbols of row {row}"] for row in range(3)]])
+
+
+def check_predicted_tokens(example: Example) -> None:
+    residuals = reference.residuals_from_symbols(predicted_symbols())
+    assert (residuals[0] % 256).tolist() == [example.rows[f"residuals of row {row}"] for row in range(3)]
+    np.testing.assert_array_equal(reference.symbols_from_residuals(residuals % 256, 0), predicted_symbols())
+
+
+def check_predicted_class_section(example: Example) -> None:
+    assert example.data == bytes.fromhex(example.attributes["bytes"])
+    lengths = EXAMPLES["predicted-plain-stream"].lengths("values")
+    table_class = TableClass(mode="plain", predicted=True, value_lengths=lengths)
+    tables = Tables(class_map=(0,), classes=(table_class,))
+    for minimum in (0, -128):
+        assert reference.read_class_section(example.data, 1, minimum) == tables
+        assert reference.write_class_section(tables, minimum) == example.data
+    # The core writes the same bytes into the spec section of a frame.
+    frame = fmcodec.encode(predicted_symbols().astype(np.uint8), CodecSpec(tables=tables))
+    assert frame[52 + 22 :].startswith(example.data)
+    assert fmcodec.inspect(frame).spec.tables == tables
+
+
+def check_predicted_stream(example: Example) -> None:
+    value_lengths = example.lengths("values")
+    if "masks" in example.attributes:
+        table_class = TableClass(
+            mode="masked", predicted=True, value_lengths=value_lengths, mask_lengths=example.lengths("masks")
+        )
+    else:
+        table_class = TableClass(mode="plain", predicted=True, value_lengths=value_lengths)
+    symbols = predicted_symbols()
+    check_stream(example, symbols, reference.ClassCoder(table_class, 0))
+    frame = fmcodec.encode(symbols.astype(np.uint8), CodecSpec(tables=Tables(class_map=(0,), classes=(table_class,))))
+    assert frame.endswith(b"\0" + example.data)
+    np.testing.assert_array_equal(fmcodec.decode(frame), symbols)
+
+
 CHECKS: dict[str, Callable[[Example], None]] = {
     "frame": check_frame,
     "frame-class-section": check_frame_class_section,
@@ -248,6 +292,10 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "rans-block": check_rans_block,
     "serial-masked": check_serial_stream,
     "serial-low-bits": check_serial_stream,
+    "predicted-tokens": check_predicted_tokens,
+    "predicted-class-section": check_predicted_class_section,
+    "predicted-plain-stream": check_predicted_stream,
+    "predicted-masked-stream": check_predicted_stream,
 }
 
 

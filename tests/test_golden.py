@@ -13,7 +13,7 @@ import pytest
 import fmcodec
 from fmcodec import CodecSpec, reference
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "v2"
+FOLDER = Path(__file__).resolve().parent / "golden" / "v3"
 ENTRIES: dict[str, dict[str, Any]] = {
     entry["name"]: entry for entry in json.loads((FOLDER / "manifest.json").read_text(encoding="ascii"))
 }
@@ -66,10 +66,18 @@ def test_everything_is_covered() -> None:
                 bands = reference.coefficients_from_levels(np.zeros((channels, 1), np.int64), spec)
                 tables = reference.read_class_section(section, len(bands), reference.token_minimum(spec))
                 models.add(tables.model)
-                modes |= {(table_class.mode, table_class.shift > 0) for table_class in tables.classes}
+                modes |= {(c.mode, c.shift > 0, c.predicted) for c in tables.classes}
     assert kinds == {None, 0, 1}
     assert models == {"bands", "neighbours"}
-    assert modes == {("zero", False), ("plain", False), ("plain", True), ("masked", False), ("rans", False)}
+    assert modes == {
+        ("zero", False, False),
+        ("plain", False, False),
+        ("plain", False, True),
+        ("plain", True, False),
+        ("masked", False, False),
+        ("masked", False, True),
+        ("rans", False, False),
+    }
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -213,6 +213,50 @@ def test_limited_lengths_are_complete_and_optimal_below_the_limit(counts: list[i
         assert int((lengths * counts).sum()) == cost
 
 
+def test_grouped_lengths_by_hand() -> None:
+    # Four alike are one group of two planes; 9 has the group 0, then three are left, of which the first has fewer bits.
+    tokens = [10, 20, 30, 40]
+    assert reference.grouped_lengths(histogram_of(dict.fromkeys(tokens, 7)), 15)[tokens].tolist() == [2, 2, 2, 2]
+    assert reference.grouped_lengths(histogram_of({10: 3, 20: 9, 30: 2, 40: 2}), 15)[tokens].tolist() == [2, 1, 3, 3]
+    # Seven that halve: a group each, until one is left. With a limit of 5 bits they are cut Huffman lengths.
+    halves = histogram_of({token: 64 >> token for token in range(7)})
+    assert reference.grouped_lengths(halves, 15)[:7].tolist() == [1, 2, 3, 4, 5, 6, 6]
+    assert (reference.grouped_lengths(halves, 5) == reference.limited_lengths(halves, 5)).all()
+    assert reference.grouped_lengths(histogram_of({7: 9}), 8)[7] == 1
+    assert not reference.grouped_lengths(histogram_of({}), 8).any()
+
+
+def divisions(count: int) -> list[list[int]]:
+    """The lengths of all divisions of some tokens into groups and a last group."""
+    m = (count - 1).bit_length()
+    short = 2**m - count
+    found = [[m - 1] * short + [m] * (count - short)]
+    for width in range(8):
+        if 2**width < count:
+            found += [[1 + width] * 2**width + [1 + n for n in rest] for rest in divisions(count - 2**width)]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5000) | st.integers(1, 9), min_size=2, max_size=12))
+def test_grouped_lengths_are_the_best_of_all_divisions(counts: list[int]) -> None:
+    lengths = reference.grouped_lengths(np.array(counts), 15)
+    assert (2.0**-lengths).sum() == 1
+    descending = sorted(counts, reverse=True)
+    best = min(sum(np.multiply(division, descending)) for division in divisions(len(counts)))
+    assert (lengths * counts).sum() == best
+    # The tokens with more counts come first, and of those with equal counts the smaller ones.
+    order = sorted(range(len(counts)), key=lambda token: (-counts[token], token))
+    assert lengths[order].tolist() == sorted(lengths)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=256), st.integers(8, 15))
+def test_grouped_lengths_are_a_code_within_the_limit(counts: list[int], longest: int) -> None:
+    lengths = reference.grouped_lengths(np.array(counts), longest)
+    assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
+
+
 def bits_of(tokens: list[int], lengths: list[int]) -> tuple[str, list[int]]:
     """Tokens in the wavelet layout as text, and what is read back."""
     writer, code = reference.BitWriter(), reference.Code(lengths)
@@ -242,7 +286,7 @@ def test_class_section_by_hand() -> None:
     # Entries in scan order are the tokens 0, 255, 1, 254, 2: lengths 2, 2, 2, unused, 2.
     table = "00100000" + "1110" + "0100" + "0" + "0" + "1111" + "0000" + "0"
     band_map = "10000000" + "1110" + "1000" + "0" + "011"
-    bits = "0" + "10000" + band_map + "00" + "0000" + "10" + "1100" + table
+    bits = "0" + "10000" + band_map + "00" + "0" + "0000" + "10" + "0" + "1100" + table
     data = reference.write_class_section(tables, -128)
     assert "".join(f"{byte:08b}"[::-1] for byte in data).rstrip("0") == bits.rstrip("0")
     assert len(data) == -(-len(bits) // 8)
@@ -300,6 +344,110 @@ def test_smoothing_gives_a_code_to_every_symbol_of_the_range() -> None:
     assert item._replace(symbol_count=7).smoothed().histogram is counts
 
 
+def test_residuals_are_differences_from_the_row_above() -> None:
+    symbols = np.array([[[200, 3], [202, 3], [0, 255]]])
+    residuals = reference.residuals_from_symbols(symbols)
+    assert residuals.tolist() == [[[-56, 3], [2, 0], [54, -4]]]
+    np.testing.assert_array_equal(reference.symbols_from_residuals(residuals, 0), symbols)
+    rng = np.random.default_rng(9)
+    for minimum in (0, -60, -128, -255):
+        symbols = rng.integers(minimum, minimum + 256, (3, 5, 4))
+        residuals = reference.residuals_from_symbols(symbols)
+        assert residuals.min() >= -128 and residuals.max() <= 127
+        np.testing.assert_array_equal(reference.symbols_from_residuals(residuals % 256, minimum), symbols)
+
+
+def test_cost_of_a_sequence_by_hand() -> None:
+    # Which of four are not 0 costs 4 bits; 1, 15 and 16 cost 1, 4 and 5 - 3 / 8 bits, and a sign each.
+    assert choice.sequence_cost(np.array([1, 0, -1, 0]), is_signed=False) == (4 + 1 + 1) * 65536
+    assert choice.sequence_cost(np.array([0, 0, 15, -15]), is_signed=True) == (4 + 4 + 4 + 2) * 65536
+    assert choice.sequence_cost(np.array([16]), is_signed=False) == 37 * 8192
+    assert choice.sequence_cost(np.array([31]), is_signed=False) == 37 * 8192
+    assert choice.sequence_cost(np.array([32]), is_signed=False) == 43 * 8192
+    assert choice.sequence_cost(np.zeros(9, np.int64), is_signed=True) == 0
+
+
+def smooth_bands() -> np.ndarray[Any, Any]:
+    """Three bands that resemble the row above, one that does not, and one of zeros, from 0 to 255."""
+    rng = np.random.default_rng(2)
+    x = np.cumsum(rng.normal(0, 3, (5, 40, 30)), axis=1) + rng.normal(0, 1, (5, 40, 30)) + 100
+    x[3] = rng.integers(0, 256, (40, 30))
+    x[4] = 0
+    return np.clip(np.rint(x), 0, 255).astype(np.int64)
+
+
+def test_bands_that_resemble_the_row_above_are_predicted() -> None:
+    x = smooth_bands()
+    expected = [True, True, True, False, False]
+    for effort in (2, 3):
+        assert choice.predicted_bands([x], CodecSpec(effort=effort)).tolist() == expected
+        assert choice.predicted_bands([x - 128], CodecSpec(effort=effort, zero_point=128))[:3].tolist() == expected[:3]
+    # Effort 1 takes 16 of 256 positions: 80 of one block are too few, 160 of two are enough.
+    assert not choice.predicted_bands([x], CodecSpec(effort=1)).any()
+    assert choice.predicted_bands([x, x], CodecSpec(effort=1)).tolist() == expected
+    # No band is predicted if there is no row above, or if one symbol of any band has no token.
+    assert not choice.predicted_bands([x[:, :1]] * 200, CodecSpec()).any()
+    wide = x.copy()
+    wide[4, 0, 0] = 256
+    assert not choice.predicted_bands([wide], CodecSpec(bits=9)).any()
+
+
+def test_sample_below_the_first_row() -> None:
+    # Positions 4 to 259 of a tile of 4 columns are 0 to 255 of the sample's period, 260 begins the next.
+    block = np.arange(2 * 66 * 4).reshape(2, 66, 4)
+    sample = choice._sampled_below_first_row([block, block[:, :3]], 16)
+    assert sample.tolist() == [
+        [*range(first + 4, first + 20), *range(first + 260, first + 264), *range(first + 4, first + 12)]
+        for first in (0, 264)
+    ]
+
+
+def test_predicted_and_other_bands_are_never_one_class() -> None:
+    x = smooth_bands()
+    for spec in (CodecSpec(), CodecSpec(effort=3), CodecSpec(max_code_length=8, block_shape=(13, 30))):
+        tables = choice.choose_tables([x], spec)
+        is_predicted = [tables.classes[number].predicted for number in tables.class_map]
+        assert is_predicted == [True, True, True, False, False]
+        assert tables.classes[tables.class_map[4]] == TableClass(mode="zero")
+        # Classes of other bands have the lower numbers.
+        assert [c.predicted for c in tables.classes] == sorted(c.predicted for c in tables.classes)
+        frame = reference.encode(x.astype(np.uint8), spec)
+        np.testing.assert_array_equal(reference.decode(frame), x)
+    without = choice._choose_band_tables([x], CodecSpec(effort=3), np.zeros(5, np.bool_), 32)
+    with_prediction = choice._choose_band_tables([x], CodecSpec(effort=3), np.array([1, 1, 1, 0, 0], np.bool_), 32)
+    assert with_prediction.bits < without.bits
+
+
+@pytest.mark.parametrize("code_layout", ["wavelet", "serial"])
+def test_static_predicted_classes(code_layout: Any) -> None:
+    small = (1, 2, *[0] * 253, 2)
+    classes = (
+        TableClass(mode="plain", predicted=True, value_lengths=small),
+        TableClass(mode="masked", predicted=True, value_lengths=(0, 1, *small[2:-1], 1), mask_lengths=(8,) * 256),
+    )
+    tables = Tables(class_map=(0, 1, 1), classes=classes)
+    spec = CodecSpec(bits=9, zero_point=200, tables=tables, code_layout=code_layout)
+    steps = np.random.default_rng(3).integers(-1, 2, (3, 20, 9))
+    steps[:, 5] = 0
+    x = np.cumsum(steps, axis=1)
+    buffer = reference.encode(x.astype(np.float32), spec)
+    np.testing.assert_array_equal(reference.decode(buffer), x)
+    assert buffer[len(buffer) - reference.read_header(buffer).payload_size] == 0
+    assert reference.read_spec_section(reference.write_spec_section(spec), 3, "float32", 0) == spec
+
+
+def test_symbols_without_tokens_are_not_predicted() -> None:
+    # The tokens 160 and 44 have codes, but stand for -96 and 44.
+    lengths = tuple({0: 1, 1: 3, 44: 3, 160: 3, 255: 3}.get(token, 0) for token in range(256))
+    classes = (TableClass(mode="plain", predicted=True, value_lengths=lengths),)
+    spec = CodecSpec(bits=9, zero_point=200, tables=Tables(class_map=(0,), classes=classes))
+    for value, kind in ((44, 0), (-96, 0), (160, 1), (300, 1)):
+        x = np.full((1, 5, 4), value, np.float32)
+        buffer = reference.encode(x, spec)
+        np.testing.assert_array_equal(reference.decode(buffer), x)
+        assert buffer[len(buffer) - reference.read_header(buffer).payload_size] == kind
+
+
 def test_nearest_mask_table() -> None:
     shares = [choice.ones_of_64(number) for number in range(32)]
     assert shares[:6] == [1, 2, 3, 4, 6, 8] and shares[-1] == 60
@@ -351,6 +499,15 @@ def test_static_tables_and_external_spec(embed_spec: bool) -> None:
                 reference.decode(buffer, spec=other)
     section = reference.write_spec_section(spec)
     assert reference.read_spec_section(section, 4, "float32", 0) == spec
+
+
+def test_classes_that_cannot_be_predicted() -> None:
+    with pytest.raises(ValueError, match="predicted must be False in mode 'zero'"):
+        TableClass(mode="zero", predicted=True)
+    with pytest.raises(ValueError, match="predicted must be False in mode 'rans'"):
+        TableClass(mode="rans", predicted=True, weights=(1,))
+    with pytest.raises(ValueError, match="shift must be 0 in a predicted class, not 2"):
+        TableClass(mode="plain", predicted=True, shift=2, value_lengths=(1, 1))
 
 
 def test_masked_mode_is_chosen_for_sparse_bands() -> None:

@@ -37,12 +37,14 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One class of bands or contexts, and its tables (docs/format.md, sections 6 to 8).
 
     ``value_lengths`` and ``mask_lengths`` are code lengths by token, 0 for tokens that are not used, cut after the last
-    used token. Mode ``"rans"``, the only one of contexts, has ``weights`` instead, cut likewise: shares of the symbols,
-    of which the three highest bits count.
+    used token. In a ``predicted`` class tokens stand for the difference from the row above. Mode ``"rans"``, the only
+    one of contexts, has ``weights`` instead, cut likewise: shares of the symbols, of which the three highest bits
+    count.
     """
 
     mode: ClassMode
     shift: int = 0
+    predicted: bool = False
     value_lengths: tuple[int, ...] = ()
     mask_lengths: tuple[int, ...] = ()
     weights: tuple[int, ...] = ()
@@ -52,6 +54,10 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"shift must be 0 to 13, not {self.shift}")
         if self.shift and self.mode != "plain":
             raise ValueError(f"shift must be 0 in mode {self.mode!r}, not {self.shift}")
+        if self.predicted and self.mode not in ("plain", "masked"):
+            raise ValueError(f"predicted must be False in mode {self.mode!r}")
+        if self.predicted and self.shift:
+            raise ValueError(f"shift must be 0 in a predicted class, not {self.shift}")
         _check_lengths("value_lengths", self.value_lengths, is_used=self.mode in ("plain", "masked"))
         _check_lengths("mask_lengths", self.mask_lengths, is_used=self.mode == "masked")
         _check_weights(self.weights, is_used=self.mode == "rans")
@@ -266,7 +272,7 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
         native.clamps_nonfinite = spec.nonfinite == "clamp"
         if spec.tables is not None:
             classes = [
-                (CLASS_MODES.index(c.mode), c.shift, c.value_lengths, c.mask_lengths, c.weights)
+                (CLASS_MODES.index(c.mode), int(c.predicted), c.shift, c.value_lengths, c.mask_lengths, c.weights)
                 for c in spec.tables.classes
             ]
             native.set_tables(CLASS_MODELS.index(spec.tables.model), spec.tables.class_map, classes)
@@ -292,7 +298,9 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
     )
 
 
-def tables_of_native(tables: tuple[int, list[int], list[tuple[int, int, list[int], list[int], list[int]]]]) -> Tables:
+def tables_of_native(
+    tables: tuple[int, list[int], list[tuple[int, int, int, list[int], list[int], list[int]]]],
+) -> Tables:
     """The core's form of tables as a `Tables`."""
     model, class_map, classes = tables
     return Tables(
@@ -302,11 +310,12 @@ def tables_of_native(tables: tuple[int, list[int], list[tuple[int, int, list[int
             TableClass(
                 mode=CLASS_MODES[mode],
                 shift=shift,
+                predicted=bool(predicted),
                 value_lengths=tuple(values),
                 mask_lengths=tuple(masks),
                 weights=tuple(weights),
             )
-            for mode, shift, values, masks, weights in classes
+            for mode, predicted, shift, values, masks, weights in classes
         ),
     )
 

@@ -1,8 +1,8 @@
-"""Writes tests/golden/v2: small frames with their input and output, for ever. Run by hand, never by tests.
+"""Writes tests/golden/v3: small frames with their input and output, for ever. Run by hand, never by tests.
 
     python tests/golden/make_golden.py
 
-Frames of version 2 must not change any more once they are released: a change of the encoder's choices needs new files
+Frames of version 3 must not change any more once they are released: a change of the encoder's choices needs new files
 here, a change of what a decoder returns needs a new version. Inputs come from integer arithmetic alone.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, TableStatistics, reference
 
-FOLDER = Path(__file__).resolve().parent / "v2"
+FOLDER = Path(__file__).resolve().parent / "v3"
 
 
 class Case(NamedTuple):
@@ -61,6 +61,28 @@ def smooth(seed: int, shape: tuple[int, ...]) -> Any:
     return np.clip(x, -8191, 8191)
 
 
+def patchy(seed: int, shape: tuple[int, ...]) -> Any:
+    """Noise around 0 of equal strength in patches of 8 x 8 positions of all channels: like no row above."""
+    *lead, _, rows, columns = shape
+    patches = (*lead, 1, -(-rows // 8), -(-columns // 8))
+    width = np.array(random_integers(seed, int(np.prod(patches))), np.int64).reshape(patches) % 6
+    largest = (1 << width.repeat(8, axis=-2).repeat(8, axis=-1)[..., :rows, :columns]) - 1
+    draws = np.array(random_integers(seed + 1, int(np.prod(shape))), np.int64).reshape(shape)
+    return draws % (2 * largest + 1) - largest
+
+
+def falling(seed: int, shape: tuple[int, ...]) -> Any:
+    """Integers that differ little from the row above, from another start in each column; channel 0 is noise."""
+    count = int(np.prod(shape))
+    draws = np.array(random_integers(seed, 2 * count), np.int64).reshape(2, *shape)
+    spread = 1 + np.arange(shape[-3]).reshape(-1, 1, 1) % 3
+    steps = draws[0] % (2 * spread + 1) - spread
+    steps[..., :1, :] = draws[1][..., :1, :] % 100
+    x = np.cumsum(steps, axis=-2)
+    x[..., 0, :, :] = draws[1][..., 0, :, :] % 100
+    return x
+
+
 def scaled(x: Any, dtype: str = "float32") -> Any:
     """Integers as multiples of 1 / 64: exact in binary32, and rounded to the dtype."""
     numbers = x.astype(np.float32) / np.float32(64)
@@ -85,6 +107,16 @@ def cases() -> list[Case]:
             TableClass(mode="masked", value_lengths=(0, 1, *[0] * 253, 1), mask_lengths=(1, *[0] * 254, 1)),
         ),
     )
+    predicted_tables = Tables(
+        class_map=(1, 0, 2),
+        classes=(
+            TableClass(mode="plain", predicted=True, value_lengths=(1, 3, 3, *[0] * 251, 3, 3)),
+            TableClass(mode="plain", value_lengths=(7,) * 128),
+            TableClass(
+                mode="masked", predicted=True, value_lengths=(0, 2, 2, *[0] * 251, 2, 2), mask_lengths=(8,) * 256
+            ),
+        ),
+    )
     context_tables = Tables(
         model="neighbours",
         class_map=(0,) * 9 + (1,) * 50 + (2,) * 38,
@@ -103,6 +135,8 @@ def cases() -> list[Case]:
     not_finite[0, 0, :3] = [np.nan, np.inf, -np.inf]
     activations = np.abs(peaked(16, (8, 40, 40), zeros=10)).astype(np.uint8)
     fine = scaled(peaked(11, (24, 9, 7)))
+    few_differences = falling(63, (3, 15, 10))
+    few_differences[1:] = np.cumsum(np.diff(few_differences[1:], axis=1, prepend=0).clip(-2, 2), axis=1)
     return [
         Case("one-value", "the smallest tensor", np.array([[[200]]], np.uint8), CodecSpec()),
         Case("float32", "identity, signed levels", scaled(peaked(1, (12, 9, 11))), CodecSpec(step=0.05, zero_point=60)),
@@ -183,20 +217,38 @@ def cases() -> list[Case]:
         Case(
             "neighbours",
             "contexts from neighbours, odd sizes, two images",
-            np.abs(smooth(41, (2, 6, 27, 21))).clip(0, 255).astype(np.uint8),
+            np.abs(patchy(41, (2, 6, 27, 21))).astype(np.uint8),
             CodecSpec(effort=3),
         ),
         Case(
             "neighbours-signed",
             "contexts from neighbours of a DCT, tiles that are cut",
-            scaled(smooth(42, (16, 24, 26))),
-            dct.replace(transform_size=8, band_steps=(40,), effort=3, block_shape=(10, 26)),
+            scaled(patchy(44, (8, 24, 26))),
+            dct.replace(transform_size=8, band_steps=(3,), effort=3, block_shape=(10, 26)),
         ),
         Case(
             "neighbours-static",
             "static classes of contexts",
             np.abs(smooth(43, (4, 13, 9))).clip(0, 15).astype(np.uint8),
             CodecSpec(bits=4, tables=context_tables),
+        ),
+        Case(
+            "predicted",
+            "bands like the row above beside others, blocks",
+            falling(61, (5, 30, 20)).clip(0, 255).astype(np.uint8),
+            CodecSpec(block_shape=(14, 20)),
+        ),
+        Case(
+            "predicted-signed",
+            "bands like the row above, masks, the highest effort, serial layout",
+            (falling(62, (2, 4, 24, 16)) // 3 - 20).astype(np.int8),
+            CodecSpec(zero_point=128, effort=3, code_layout="serial", word_bits=8),
+        ),
+        Case(
+            "predicted-static",
+            "static predicted classes, plain and masked",
+            few_differences.astype(np.int8),
+            CodecSpec(zero_point=128, tables=predicted_tables),
         ),
         Case(
             "serial",

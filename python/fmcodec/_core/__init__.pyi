@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from fmcodec._core import kernels as kernels
 
-# Mode, shift, code lengths of the values and of the masks, weights.
-_ClassTuple = tuple[int, int, list[int], list[int], list[int]]
+# Mode, whether it is predicted (0 or 1), shift, code lengths of the values and of the masks, weights.
+_ClassTuple = tuple[int, int, int, list[int], list[int], list[int]]
 
 @type_check_only
 class _ExtensionType(type): ...
@@ -60,7 +60,7 @@ class Spec(metaclass=_ExtensionType):
         self,
         model: int,
         class_map: Sequence[int],
-        classes: Sequence[tuple[int, int, Sequence[int], Sequence[int], Sequence[int]]],
+        classes: Sequence[tuple[int, int, int, Sequence[int], Sequence[int], Sequence[int]]],
     ) -> None: ...
     def tables(self) -> tuple[int, list[int], list[_ClassTuple]] | None: ...
 

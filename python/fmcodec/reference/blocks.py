@@ -63,10 +63,10 @@ class BlockCoder:
         """The coded block with classes of bands; None if a symbol has no code."""
         writer = BitWriter()
         for number, coder in enumerate(self._coders):
-            stream = symbols[self._class_map == number].reshape(-1)
-            if not coder.can_write(stream):
+            members = symbols[self._class_map == number]
+            if not coder.can_write(members):
                 return None
-            coder.write(writer, stream)
+            coder.write(writer, members)
         return bytes([KIND_CODED]) + writer.to_bytes()
 
     def _write_neighbours(self, symbols: IntArray) -> bytes | None:
@@ -92,7 +92,7 @@ class BlockCoder:
         symbols = np.zeros(shape, dtype=np.int64)
         for number, coder in enumerate(self._coders):
             members = self._class_map == number
-            symbols[members] = coder.read(bits, symbols[members].size).reshape(-1, *shape[1:])
+            symbols[members] = coder.read(bits, symbols[members].shape)
         bits.finish(self._word_bits)
         return symbols
 

@@ -9,14 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fmcodec.reference.bits import BitWriter, IntArray
+from fmcodec.reference.bits import BitArray, BitWriter, IntArray
 from fmcodec.reference.entropy import (
     TOKEN_COUNT,
     Code,
     fits,
+    grouped_lengths,
     limited_lengths,
     mask_bytes,
+    residuals_from_symbols,
     smallest_shift,
+    stream_minimum,
     token_minimum,
     tokens_from_symbols,
 )
@@ -39,11 +42,15 @@ EXACT_EFFORT = 3
 FEW_CLASSES = 4
 OWN_MASK_SYMBOLS = {1: math.inf, 2: 65536, 3: 0}
 LARGEST_BUCKET = 31
+BUCKETS = LARGEST_BUCKET + 1
+LEAST_SAMPLE = 128
 SAMPLE_PERIOD = 256
 SAMPLE_RUN = {1: 16, 2: 64, 3: SAMPLE_PERIOD}
 COUNTED_WEIGHT = 64
 
 _FRACTIONS = [math.floor(65536 * math.log2(1 + j / 4096) + 0.5) for j in range(4096)]
+# Section 10.2: k(a), eighths of a bit for a magnitude.
+_EIGHTHS = np.array([math.floor(8 * math.log2(1 + (a if a < 16 else a // 16 * 16 + 8)) + 0.5) for a in range(256)])
 
 
 def class_width(class_count: int) -> int:
@@ -65,6 +72,41 @@ def bucket_of_band(count: int, magnitude_sum: int) -> int:
     return min(max(1 + half_octaves, 1), LARGEST_BUCKET)
 
 
+def _split_cost(count: int, nonzero: int) -> int:
+    """Section 10.2: which of the symbols are not 0, in units of 2^-16 bits."""
+    terms = [n * log2_fixed(n) if n else 0 for n in (count, nonzero, count - nonzero)]
+    return terms[0] - terms[1] - terms[2]
+
+
+def sequence_cost(numbers: IntArray, *, is_signed: bool) -> int:
+    """Section 10.2: a guess of the bits of symbols or residuals, in units of 2^-16 bits."""
+    nonzero = int(np.count_nonzero(numbers))
+    magnitude_bits = 8192 * int(_EIGHTHS[np.abs(numbers)].sum())
+    return _split_cost(numbers.size, nonzero) + magnitude_bits + (65536 * nonzero if is_signed else 0)
+
+
+def predicted_bands(blocks: Sequence[IntArray], spec: CodecSpec) -> BitArray:
+    """Section 10.2: which bands are predicted; blocks are kept bands by rows by columns."""
+    minimum = token_minimum(spec)
+    none = np.zeros(len(blocks[0]), dtype=np.bool_)
+    if not all(fits(block, 0, minimum) for block in blocks):
+        return none
+    symbols = _sampled_below_first_row(blocks, SAMPLE_RUN[spec.effort])
+    if symbols.shape[1] < LEAST_SAMPLE:
+        return none
+    residuals = _sampled_below_first_row([residuals_from_symbols(block) for block in blocks], SAMPLE_RUN[spec.effort])
+    pairs = zip(residuals, symbols, strict=True)
+    return np.array(
+        [16 * sequence_cost(d, is_signed=True) < 15 * sequence_cost(s, is_signed=minimum < 0) for d, s in pairs]
+    )
+
+
+def _sampled_below_first_row(blocks: Sequence[IntArray], sample_run: int) -> IntArray:
+    """Section 10.2: bands by the positions of the sample, in all blocks."""
+    below = [block[:, 1:].reshape(len(block), -1) for block in blocks]
+    return np.concatenate([rows[:, np.arange(rows.shape[1]) % SAMPLE_PERIOD < sample_run] for rows in below], axis=1)
+
+
 class CostedTables(NamedTuple):
     """Tables, and the bits of their class section and of all blocks."""
 
@@ -80,6 +122,7 @@ class Item(NamedTuple):
     smallest: int
     largest: int
     histogram: IntArray
+    is_predicted: bool = False
 
     @property
     def counted(self) -> int:
@@ -102,6 +145,7 @@ class Item(NamedTuple):
             smallest=min(self.smallest, other.smallest),
             largest=max(self.largest, other.largest),
             histogram=self.histogram + other.histogram,
+            is_predicted=self.is_predicted,
         )
 
     def smoothed(self) -> Item:
@@ -114,17 +158,21 @@ class Item(NamedTuple):
 
 
 def bucket_items(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int, sample_run: int) -> dict[int, Item]:
-    """Section 10.3: the non-empty buckets with their shifts and histograms; blocks are kept bands by positions."""
+    """Section 10.3: the non-empty buckets with their shifts and histograms; blocks are kept bands by positions.
+
+    Buckets from 32 on are those of predicted bands, for which the blocks hold residuals.
+    """
     symbols = np.concatenate(blocks, axis=1)
     positions = np.concatenate([np.arange(block.shape[1]) for block in blocks])
     counted = symbols[:, positions % SAMPLE_PERIOD < sample_run]
     items = {}
     for bucket in np.unique(bucket_of).tolist():
         members = symbols[bucket_of == bucket]
-        shift = smallest_shift(members, minimum)
+        is_predicted = bucket >= BUCKETS
+        shift = smallest_shift(members, stream_minimum(minimum, is_predicted=is_predicted))
         tokens = tokens_from_symbols(counted[bucket_of == bucket], shift)
         histogram = np.bincount(tokens.reshape(-1), minlength=TOKEN_COUNT)
-        items[bucket] = Item(shift, members.size, int(members.min()), int(members.max()), histogram)
+        items[bucket] = Item(shift, members.size, int(members.min()), int(members.max()), histogram, is_predicted)
     return items
 
 
@@ -155,7 +203,7 @@ def choose_classes(
         increases = [
             (left.joined(right).cost - left.cost - right.cost, place)
             for place, ((_, left), (_, right)) in enumerate(itertools.pairwise(classes))
-            if left.shift == right.shift
+            if (left.shift, left.is_predicted) == (right.shift, right.is_predicted)
         ]
         if not increases:
             assert best is not None
@@ -165,9 +213,15 @@ def choose_classes(
         classes = [*classes[:place], joined, *classes[place + 2 :]]
 
 
-def fitted_table(histogram: IntArray, order: Sequence[int], longest: int) -> tuple[tuple[int, ...], int, int]:
+def fitted_lengths(histogram: IntArray, spec: CodecSpec) -> tuple[int, ...]:
+    """Section 10.6: the code lengths of a histogram, cut after the last used token."""
+    lengths_of = grouped_lengths if spec.effort < EXACT_EFFORT else limited_lengths
+    return tuple(np.trim_zeros(lengths_of(histogram, spec.max_code_length), "b").tolist())
+
+
+def fitted_table(histogram: IntArray, order: Sequence[int], spec: CodecSpec) -> tuple[tuple[int, ...], int, int]:
     """Section 10.6: the code lengths of a histogram, the bits of all its tokens, and those of the table."""
-    lengths = tuple(np.trim_zeros(limited_lengths(histogram, longest), "b").tolist())
+    lengths = fitted_lengths(histogram, spec)
     writer = BitWriter()
     write_table(writer, lengths, order)
     return lengths, Code(lengths).bit_count(histogram), len(writer)
@@ -191,21 +245,21 @@ def expected_mask_bits(number: int, symbol_count: int) -> int:
     return (bits * -(-symbol_count // 8) >> 48) + 6
 
 
-def choose_mode(item: Item, mask_histogram: IntArray | None, minimum: int, longest: int) -> tuple[TableClass, int]:
+def choose_mode(item: Item, mask_histogram: IntArray | None, spec: CodecSpec) -> tuple[TableClass, int]:
     """Section 10.6: mode and tables of a smoothed class, and its bits; without a histogram only standard masks."""
     zeros, total = int(item.histogram[0]), int(item.histogram.sum())
     if zeros == total and item.shift == 0:
         return TableClass(mode="zero"), 0
-    order = scan_order(minimum)
-    value_lengths, token_bits, table_bits = fitted_table(item.histogram, order, longest)
+    order = scan_order(stream_minimum(token_minimum(spec), is_predicted=item.is_predicted))
+    value_lengths, token_bits, table_bits = fitted_table(item.histogram, order, spec)
     plain_bits = item.symbol_count * token_bits // total + table_bits + item.shift * item.symbol_count
-    plain = TableClass(mode="plain", shift=item.shift, value_lengths=value_lengths)
+    plain = TableClass(mode="plain", shift=item.shift, predicted=item.is_predicted, value_lengths=value_lengths)
     if not may_be_masked(item):
         return plain, plain_bits
 
     nonzero_histogram = item.histogram.copy()
     nonzero_histogram[0] = 0
-    value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, longest)
+    value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, spec)
     masked_bits = item.symbol_count * token_bits // total + table_bits
     number = nearest_mask_table(total - zeros, total)
     mask_lengths = standard_mask_tables()[number]
@@ -213,14 +267,17 @@ def choose_mode(item: Item, mask_histogram: IntArray | None, minimum: int, longe
         masked_bits += expected_mask_bits(number, item.symbol_count)
     else:
         standard_bits = mask_bits(mask_histogram, mask_lengths)
-        own_lengths = tuple(np.trim_zeros(limited_lengths(mask_histogram, longest), "b").tolist())
+        own_lengths = fitted_lengths(mask_histogram, spec)
         own_bits = mask_bits(mask_histogram, own_lengths)
         if own_bits < standard_bits:
             mask_lengths = own_lengths
         masked_bits += min(own_bits, standard_bits)
     if masked_bits >= plain_bits:
         return plain, plain_bits
-    return TableClass(mode="masked", value_lengths=value_lengths, mask_lengths=mask_lengths), masked_bits
+    masked = TableClass(
+        mode="masked", predicted=item.is_predicted, value_lengths=value_lengths, mask_lengths=mask_lengths
+    )
+    return masked, masked_bits
 
 
 def may_be_masked(item: Item) -> bool:
@@ -237,8 +294,8 @@ def mask_bits(histogram: IntArray, lengths: Sequence[int]) -> int:
 
 
 def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntArray], spec: CodecSpec) -> CostedTables:
-    """Sections 10.5 and 10.6: the modes of the classes of a map; blocks are kept bands by rows by columns."""
-    minimum = token_minimum(spec)
+    """Sections 10.5 and 10.6: the modes of the classes of a map; blocks are kept bands by rows by columns, and hold
+    residuals for predicted bands."""
     smoothed = [item.smoothed() for item in classes]
     is_counted = [may_be_masked(item) and item.symbol_count >= OWN_MASK_SYMBOLS[spec.effort] for item in smoothed]
     histograms = np.zeros((len(classes), TOKEN_COUNT), dtype=np.int64)
@@ -248,7 +305,7 @@ def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntA
                 stream = block[np.array(tables.class_map) == number].reshape(-1)
                 histograms[number] += np.bincount(mask_bytes(stream), minlength=TOKEN_COUNT)
     chosen = [
-        choose_mode(item, histograms[number] if is_counted[number] else None, minimum, spec.max_code_length)
+        choose_mode(item, histograms[number] if is_counted[number] else None, spec)
         for number, item in enumerate(smoothed)
     ]
     map_bits = len(tables.class_map) * class_width(len(classes))
@@ -267,9 +324,13 @@ def _numbered_classes(chosen: Sequence[tuple[int, Item]], item_count: int) -> In
 
 def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
     """Sections 10.2 to 10.6 and 10.9: the tables of a group; blocks are kept bands by rows by columns."""
+    predicted = predicted_bands(blocks, spec)
     if spec.effort < EXACT_EFFORT:
-        return _choose_band_tables(blocks, spec, FEW_CLASSES if spec.effort == 1 else MOST_CLASSES).tables
-    candidates = [_choose_band_tables(blocks, spec, most_classes) for most_classes in (MOST_CLASSES, FEW_CLASSES)]
+        most_classes = FEW_CLASSES if spec.effort == 1 else MOST_CLASSES
+        return _choose_band_tables(blocks, spec, predicted, most_classes).tables
+    candidates = [_choose_band_tables(blocks, spec, predicted, most) for most in (MOST_CLASSES, FEW_CLASSES)]
+    if predicted.any():
+        candidates.append(_choose_band_tables(blocks, spec, np.zeros_like(predicted), MOST_CLASSES))
     if all(fits(block, 0, token_minimum(spec)) for block in blocks):
         chosen = choose_classes(context_items(blocks), CONTEXT_COUNT)
         candidates.append(_weigh_classes(chosen, blocks, token_minimum(spec)))
@@ -293,15 +354,19 @@ def _weigh_classes(chosen: Sequence[tuple[int, Item]], blocks: Sequence[IntArray
     return CostedTables(Tables(model="neighbours", class_map=tuple(class_map.tolist()), classes=tuple(classes)), bits)
 
 
-def _choose_band_tables(blocks: Sequence[IntArray], spec: CodecSpec, most_classes: int) -> CostedTables:
+def _choose_band_tables(
+    blocks: Sequence[IntArray], spec: CodecSpec, predicted: BitArray, most_classes: int
+) -> CostedTables:
+    """Sections 10.2 to 10.6: tables of bands, some of them predicted."""
+    blocks = [np.where(predicted.reshape(-1, 1, 1), residuals_from_symbols(block), block) for block in blocks]
     by_position = [block.reshape(len(block), -1) for block in blocks]
     band_count = len(blocks[0])
     position_count = sum(block.shape[1] for block in by_position)
     magnitudes = np.sum([np.abs(block).sum(axis=1) for block in by_position], axis=0).tolist()
-    bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes])
+    bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes]) + BUCKETS * predicted
     items = bucket_items(by_position, bucket_of, token_minimum(spec), SAMPLE_RUN[spec.effort])
     chosen = choose_classes(items, band_count, most_classes)
-    class_map = _numbered_classes(chosen, LARGEST_BUCKET + 1)[bucket_of]
+    class_map = _numbered_classes(chosen, 2 * BUCKETS)[bucket_of]
     return _choose_modes(_unfinished(class_map, chosen), [item for _, item in chosen], blocks, spec)
 
 

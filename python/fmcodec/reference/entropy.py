@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +14,8 @@ from fmcodec.spec import CodecSpec, CodeLayout, TableClass
 
 TOKEN_COUNT = 256
 LARGEST_SHIFT = 13
+RESIDUAL_MINIMUM = -128
+LARGEST_GROUP_WIDTH = 7
 NO_LOW_BITS = np.zeros(1, dtype=np.int64)
 
 
@@ -44,6 +48,21 @@ def tokens_from_symbols(symbols: IntArray, shift: int) -> IntArray:
 def symbols_from_tokens(tokens: IntArray, minimum: int) -> IntArray:
     """Section 6: the ``h`` in ``[minimum, minimum + 255]`` congruent to the token."""
     return minimum + (tokens - minimum) % TOKEN_COUNT
+
+
+def residuals_from_symbols(symbols: IntArray) -> IntArray:
+    """Section 6.1: the residual tokens of bands by rows by columns, read as signed; the shift is 0."""
+    return symbols_from_tokens(np.diff(symbols, axis=1, prepend=0), RESIDUAL_MINIMUM)
+
+
+def symbols_from_residuals(residuals: IntArray, minimum: int) -> IntArray:
+    """Section 6.1: the symbols of bands by rows by columns."""
+    return symbols_from_tokens(np.cumsum(residuals, axis=1), minimum)
+
+
+def stream_minimum(minimum: int, *, is_predicted: bool) -> int:
+    """Sections 6.1 and 8: the smallest number that a token of a class stands for: a symbol, or a residual."""
+    return RESIDUAL_MINIMUM if is_predicted else minimum
 
 
 class Code:
@@ -142,18 +161,19 @@ def read_tokens_serial(reader: BitReader, code: Code, count: int, shift: int) ->
     return tokens, low_bits
 
 
-def mask_bytes(symbols: IntArray) -> IntArray:
-    """Section 7.3: one bit per symbol, 1 if it is not 0, as bytes."""
-    return np.packbits(symbols != 0, bitorder="little").astype(np.int64)
+def mask_bytes(stream: IntArray) -> IntArray:
+    """Section 7.3: one bit per symbol or residual of a stream, 1 if it is not 0, as bytes."""
+    return np.packbits(stream != 0, bitorder="little").astype(np.int64)
 
 
 class ClassCoder:
-    """Section 7.3: the stream of one class in a block."""
+    """Section 7.3: the stream of one class in a block; symbols are bands by rows by columns."""
 
     def __init__(self, table_class: TableClass, minimum: int, code_layout: CodeLayout = "wavelet") -> None:
         self.code_layout = code_layout
         self.mode = table_class.mode
         self.shift = table_class.shift
+        self.is_predicted = table_class.predicted
         self.minimum = minimum
         # A class of mode zero has no tables, and only a masked one has two.
         self.value_code = Code(table_class.value_lengths or (1,))
@@ -165,20 +185,26 @@ class ClassCoder:
             return not symbols.any()
         if not fits(symbols, self.shift, self.minimum):
             return False
+        stream = self._stream(symbols)
         if self.mode == "masked":
-            if not self.mask_code.has(mask_bytes(symbols)):
+            if not self.mask_code.has(mask_bytes(stream)):
                 return False
-            symbols = symbols[symbols != 0]
-        return self.value_code.has(tokens_from_symbols(symbols, self.shift))
+            stream = stream[stream != 0]
+        return self.value_code.has(tokens_from_symbols(stream, self.shift))
 
     def write(self, writer: BitWriter, symbols: IntArray) -> None:
         """Append the stream of symbols for which `can_write` holds."""
+        stream = self._stream(symbols)
         if self.mode == "masked":
-            self._write_tokens(writer, self.mask_code, mask_bytes(symbols), NO_LOW_BITS)
-            symbols = symbols[symbols != 0]
+            self._write_tokens(writer, self.mask_code, mask_bytes(stream), NO_LOW_BITS)
+            stream = stream[stream != 0]
         if self.mode != "zero":
-            tokens = tokens_from_symbols(symbols, self.shift)
-            self._write_tokens(writer, self.value_code, tokens, symbols % 2**self.shift, self.shift)
+            tokens = tokens_from_symbols(stream, self.shift)
+            self._write_tokens(writer, self.value_code, tokens, stream % 2**self.shift, self.shift)
+
+    def _stream(self, symbols: IntArray) -> IntArray:
+        """What is coded, in its order: the symbols, or in a predicted class the residuals."""
+        return (residuals_from_symbols(symbols) if self.is_predicted else symbols).reshape(-1)
 
     def _write_tokens(
         self, writer: BitWriter, code: Code, tokens: IntArray, low_bits: IntArray, shift: int = 0
@@ -189,15 +215,18 @@ class ClassCoder:
             write_tokens(writer, code, tokens)
             writer.write_planes(low_bits, shift)
 
-    def read(self, reader: BitReader, count: int) -> IntArray:
-        """The ``count`` symbols of the class in a block."""
-        symbols = np.zeros(count, dtype=np.int64)
+    def read(self, reader: BitReader, shape: tuple[int, ...]) -> IntArray:
+        """The symbols of the class in a block."""
         if self.mode == "zero":
-            return symbols
+            return np.zeros(shape, dtype=np.int64)
+        count = math.prod(shape)
+        stream = np.zeros(count, dtype=np.int64)
         is_coded = self._read_mask(reader, count) if self.mode == "masked" else np.ones(count, dtype=np.bool_)
         tokens, low_bits = self._read_tokens(reader, self.value_code, int(is_coded.sum()), self.shift)
-        symbols[is_coded] = (symbols_from_tokens(tokens, self.minimum) << self.shift) + low_bits
-        return symbols
+        minimum = stream_minimum(self.minimum, is_predicted=self.is_predicted)
+        stream[is_coded] = (symbols_from_tokens(tokens, minimum) << self.shift) + low_bits
+        symbols = stream.reshape(shape)
+        return symbols_from_residuals(symbols, self.minimum) if self.is_predicted else symbols
 
     def _read_tokens(self, reader: BitReader, code: Code, count: int, shift: int = 0) -> tuple[IntArray, IntArray]:
         if self.code_layout == "serial":
@@ -260,4 +289,51 @@ def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
         counts[length + 1] += 2
         counts[longest] -= 1
     lengths[leaves] = np.repeat(np.arange(longest, -1, -1), counts[::-1])
+    return lengths
+
+
+def _last_group(count: int) -> tuple[int, int]:
+    """Section 10.6: ``m`` and ``s`` of the last group: in it, ``s`` tokens have ``m - 1`` bits and the others ``m``."""
+    m = (count - 1).bit_length()
+    return m, 2**m - count
+
+
+def _grouped_lengths(weights: list[int]) -> list[int]:
+    """Section 10.6: the lengths of the division with the fewest bits, on descending weights."""
+    count = len(weights)
+    sums = [0, *itertools.accumulate(weights)]
+    rests = [sums[count] - part for part in sums]
+    fewest = [0] * count
+    # What begins at a token: None for the last group, else its m.
+    chosen: list[int | None] = [None] * count
+    for i in reversed(range(count)):
+        m, short = _last_group(count - i)
+        fewest[i] = (m - 1) * (sums[i + short] - sums[i]) + m * rests[i + short]
+        for m in range(LARGEST_GROUP_WIDTH + 1):
+            end = i + 2**m
+            if end < count:
+                bits = rests[i] + m * (sums[end] - sums[i]) + fewest[end]
+                if bits < fewest[i]:
+                    fewest[i], chosen[i] = bits, m
+
+    lengths: list[int] = []
+    group = 0
+    while (width := chosen[len(lengths)]) is not None:
+        lengths += [group + 1 + width] * 2**width
+        group += 1
+    m, short = _last_group(count - len(lengths))
+    return lengths + [group + m - 1] * short + [group + m] * (count - len(lengths) - short)
+
+
+def grouped_lengths(histogram: IntArray, longest: int) -> IntArray:
+    """Section 10.6: lengths in groups of 2^m tokens; those of `limited_lengths` if one were above ``longest``."""
+    used = np.flatnonzero(histogram)
+    if len(used) < 2:
+        return limited_lengths(histogram, longest)
+    tokens = used[np.argsort(-histogram[used], kind="stable")]
+    grouped = _grouped_lengths([int(weight) for weight in histogram[tokens]])
+    if max(grouped) > longest:
+        return limited_lengths(histogram, longest)
+    lengths = np.zeros(len(histogram), dtype=np.int64)
+    lengths[tokens] = grouped
     return lengths

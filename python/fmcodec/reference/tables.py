@@ -14,7 +14,9 @@ from fmcodec.reference.entropy import (
     LARGEST_SHIFT,
     TOKEN_COUNT,
     Code,
+    grouped_lengths,
     limited_lengths,
+    stream_minimum,
 )
 from fmcodec.spec import CLASS_MODELS, TableClass, Tables
 
@@ -51,11 +53,13 @@ def write_class_section(tables: Tables, minimum: int) -> bytes:
             write_weight_table(writer, table_class.weights, scan_order(minimum))
             continue
         writer.write_fields(MODES.index(table_class.mode), 2)
+        writer.write([table_class.predicted])
         writer.write_fields(table_class.shift, 4)
         if table_class.mode == "masked":
             write_mask_table(writer, table_class.mask_lengths)
         if table_class.mode != "zero":
-            write_table(writer, table_class.value_lengths, scan_order(minimum))
+            order = scan_order(stream_minimum(minimum, is_predicted=table_class.predicted))
+            write_table(writer, table_class.value_lengths, order)
     return writer.to_bytes()
 
 
@@ -93,7 +97,7 @@ def standard_mask_tables() -> tuple[tuple[int, ...], ...]:
     for number in range(MASK_TABLES):
         share = ones_of_64(number)
         weights = np.array([share**one * (64 - share) ** (8 - one) for one in ones.tolist()])
-        tables.append(tuple(limited_lengths(weights, MASK_CODE_LENGTH).tolist()))
+        tables.append(tuple(grouped_lengths(weights, MASK_CODE_LENGTH).tolist()))
     return tuple(tables)
 
 
@@ -185,7 +189,7 @@ def _read_weight_class(reader: BitReader, minimum: int) -> TableClass:
 
 def _read_class(reader: BitReader, minimum: int) -> TableClass:
     offset = reader.offset
-    mode, shift = reader.read_field(2), reader.read_field(4)
+    mode, is_predicted, shift = reader.read_field(2), bool(reader.read_bit()), reader.read_field(4)
     if mode >= len(MODES) or shift > LARGEST_SHIFT:
         raise CorruptStreamError(f"mode {mode} or shift {shift} is not valid", offset)
     mask_lengths: tuple[int, ...] = ()
@@ -193,9 +197,15 @@ def _read_class(reader: BitReader, minimum: int) -> TableClass:
     if MODES[mode] == "masked":
         mask_lengths = _read_mask_table(reader)
     if MODES[mode] != "zero":
-        value_lengths = read_table(reader, scan_order(minimum))
+        value_lengths = read_table(reader, scan_order(stream_minimum(minimum, is_predicted=is_predicted)))
     try:
-        return TableClass(mode=MODES[mode], shift=shift, value_lengths=value_lengths, mask_lengths=mask_lengths)
+        return TableClass(
+            mode=MODES[mode],
+            shift=shift,
+            predicted=is_predicted,
+            value_lengths=value_lengths,
+            mask_lengths=mask_lengths,
+        )
     except ValueError as error:
         raise CorruptStreamError(str(error), offset) from error
 
