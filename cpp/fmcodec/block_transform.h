@@ -41,6 +41,11 @@ class BlockTransform {
   // to ranges[b]. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
   bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges);
 
+  // Whether the values of a block, if its channels lie next to each other, are its tokens.
+  bool is_copy(const PlanarBlock<const void>& block) const;
+  // Adds to ranges[b] what is in the tokens of kept band b. Precondition: spec.has_direct_tokens().
+  void measure(const uint8_t* tokens, uint64_t positions, SymbolRange* ranges) const;
+
   // `source(b)` gives the BandSource of kept band b.
   template <class Source>
   void inverse(const Source& source, const PlanarBlock<void>& block);

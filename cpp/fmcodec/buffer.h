@@ -45,6 +45,9 @@ class Buffer {
 class ByteBuffer {
  public:
   void reserve(size_t bound) { memory_.reserve(bound); }
+  // Where the next bytes go, for a caller that writes them itself, up to the bound, and says then how many they are.
+  uint8_t* end() { return memory_.get() + size_; }
+  void advance(size_t count) { size_ += count; }
   // Precondition: all appended bytes together stay within the bound.
   void append(std::span<const uint8_t> bytes) {
     if (!bytes.empty()) std::memcpy(memory_.get() + size_, bytes.data(), bytes.size());

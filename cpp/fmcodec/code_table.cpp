@@ -110,6 +110,27 @@ void restore_kraft(LengthCounts& counts, int limit) {
   }
 }
 
+// Tokens in groups of nearly equal weights below 2^16, sixteen of each octave, the lightest group last; in ascending
+// order within a group.
+LeafList ordered_leaves(const std::array<uint16_t, kTokens>& weights) {
+  constexpr size_t kKeys = 13 * 16;
+  const auto key = [](uint16_t weight) -> size_t {
+    if (weight < 16) return weight;
+    const auto octave = static_cast<unsigned>(std::bit_width(weight)) - 1;
+    return (octave - 3) * 16 + (weight >> (octave - 4) & 15);
+  };
+  std::array<uint16_t, kKeys + 1> begin{};  // in front of key k stand all heavier ones
+  for (const uint16_t weight : weights) ++begin[kKeys - 1 - key(weight) + 1];
+  LeafList leaves;
+  leaves.count = kTokens - begin[kKeys];
+  for (size_t k = 1; k < kKeys; ++k) begin[k] = static_cast<uint16_t>(begin[k] + begin[k - 1]);
+  for (size_t token = 0; token < kTokens; ++token) {
+    if (weights[token] > 0)
+      leaves.items[begin[kKeys - 1 - key(weights[token])]++] = uint64_t{weights[token]} << 8 | token;
+  }
+  return leaves;
+}
+
 // A division of tokens, the most frequent first, into groups of section 10.6.
 struct Grouping {
   static constexpr uint8_t kLast = 8;
@@ -169,20 +190,24 @@ struct Grouping {
 }  // namespace
 
 CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit) {
-  LeafList leaves;
-  for (size_t token = kTokens; token-- > 0;) {
-    if (histogram[token] > 0) leaves.add(histogram[token], token);
+  // Weights of 16 bits are precise enough.
+  const int width = static_cast<int>(std::bit_width(*std::max_element(histogram.begin(), histogram.end())));
+  const int excess_bits = std::max(0, width - 16);
+  std::array<uint16_t, kTokens> weights;
+  uint64_t total = 0;
+  for (size_t token = 0; token < kTokens; ++token) {
+    weights[token] = static_cast<uint16_t>(
+        std::max(histogram[token] >> excess_bits, static_cast<uint64_t>(histogram[token] > 0)));
+    total += weights[token];
   }
+  LeafList leaves = ordered_leaves(weights);
   CodeLengths lengths{};
   if (leaves.count == 1) lengths[leaves.token(0)] = 1;
   if (leaves.count < 2) return lengths;
-  leaves.sort();
-  std::reverse(leaves.items.begin(), leaves.items.begin() + static_cast<std::ptrdiff_t>(leaves.count));
-  // Rare tokens count as often as a code of `limit` bits supposes, or more, until no code is longer.
-  uint64_t total = 0;
-  for (size_t i = 0; i < leaves.count; ++i) total += leaves.weight(i);
-  for (uint64_t least = (total >> limit) + 1;; least *= 2) {
-    for (size_t i = leaves.count; i-- > 0 && leaves.weight(i) < least;) leaves.items[i] = least << 8 | leaves.token(i);
+  // Rare tokens count as often as a code near the limit supposes, or more, until no code is longer.
+  for (uint64_t least = (total >> (limit - 1)) + 1;; least *= 2) {
+    for (size_t i = 0; i < leaves.count; ++i)
+      leaves.items[i] = std::max(leaves.weight(i), least) << 8 | leaves.token(i);
     if (Grouping(leaves).assign(leaves, limit, lengths)) return lengths;
   }
 }

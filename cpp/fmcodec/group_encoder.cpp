@@ -42,6 +42,10 @@ constexpr std::array<Diligence, 3> kDiligence{{{16, UINT64_MAX}, {64, 65536}, {k
 
 const Diligence& diligence(int effort) { return kDiligence[static_cast<size_t>(effort) - 1]; }
 
+// Most bytes that are written before a coded block turns out to be longer than a raw one: at most 15 bits for a token,
+// 15 / 8 for its part of the mask, 13 low bits.
+uint64_t attempt_bound(uint64_t symbols) { return 4 * symbols + 256 + kSlackBytes; }
+
 // Bits of a symbol of a raw block.
 int raw_width(const SymbolRange& range) { return std::bit_width(static_cast<uint32_t>(range.maximum - range.minimum)); }
 
@@ -68,8 +72,12 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
       spec_.tables ? std::vector<uint8_t>{} : write_class_section(tables, token_minimum_);
   uint64_t bound = class_section.size();
   const uint64_t padding = static_cast<uint64_t>(spec_.block_word_bits()) / 8 - 1;  // that raw blocks do not have
-  for (const Block& block : symbols_.blocks()) bound += raw_size_bytes(block) + padding;
-  encoded.bytes.reserve(bound);
+  uint64_t largest_attempt = 0;
+  for (const Block& block : symbols_.blocks()) {
+    bound += raw_size_bytes(block) + padding;
+    largest_attempt = std::max(largest_attempt, attempt_bound(symbols_.count(block)));
+  }
+  encoded.bytes.reserve(bound + largest_attempt);
   if (!spec_.tables) {
     encoded.bytes.append(class_section);
     add_part(encoded, 0);
@@ -121,7 +129,8 @@ Tables GroupEncoder::choose_tables() {
 
 // Section 10, steps 5 to 7.
 CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t most_classes) {
-  Classes chosen = choose_classes(items.statistics, symbols_.bands(), most_classes);
+  Classes chosen = choose_classes(items.statistics, symbols_.bands(),
+                                  {most_classes, spec_.effort == kExactEffort, token_minimum_});
   Tables tables;
   for (const uint8_t item : items.item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   return choose_modes(std::move(tables), chosen.statistics);
@@ -146,7 +155,7 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
     for (size_t token = 0; token < kTokens; ++token) items[c].counts[token] = uint64_t{even[c][token]} + odd[c][token];
     items[c].symbols = items[c].counted();
   }
-  Classes chosen = choose_classes(items, kContexts, kMaxClasses);
+  Classes chosen = choose_classes(items, kContexts, {kMaxClasses, true, token_minimum_});
   CostedTables costed;
   costed.tables.model = ClassModel::kNeighbours;
   costed.tables.class_map = chosen.class_of_item;
@@ -362,8 +371,7 @@ bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass
 // Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
 bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuffer& out) {
   if (tables.model == ClassModel::kNeighbours) return !symbols_.is_wide() && write_neighbours(block, tables, out);
-  // At most 15 bits for a token, 15 / 8 for its part of the mask, 13 low bits: below 4 bytes per symbol.
-  BitCursor cursor{bits_.reserve(4 * symbols_.count(block) + 256 + kSlackBytes), 8};
+  BitCursor cursor{out.end(), 8};
   cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
   for (size_t k = 0; k < codes_.size(); ++k) {
     const TableClass& table = tables.classes[k];
@@ -377,7 +385,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
   // Decided without the padding to words, so that the kind of a block does not depend on the layout.
   if ((cursor.position_bits + 7) / 8 > raw_size_bytes(block)) return false;
   pad_to_words(8, spec_.block_word_bits(), &cursor);
-  out.append({cursor.bytes, static_cast<size_t>(cursor.position_bits / 8)});
+  out.advance(cursor.position_bits / 8);
   return true;
 }
 
@@ -422,7 +430,7 @@ void GroupEncoder::write_raw(const Block& block, ByteBuffer& out) {
   append_le<uint32_t>(head, static_cast<uint32_t>(block.range.minimum));
   head.push_back(static_cast<uint8_t>(width));
   out.append(head);
-  BitCursor cursor{bits_.reserve(4 * count + 256 + kSlackBytes), 0};
+  BitCursor cursor{bits_.reserve(attempt_bound(count)), 0};
   for (int plane = width; plane-- > 0;)
     kernels_.write_symbol_plane(symbols, count, static_cast<uint32_t>(plane), &cursor);
   out.append({cursor.bytes, static_cast<size_t>((cursor.position_bits + 7) / 8)});

@@ -2,6 +2,7 @@
 #include "fmcodec/group_symbols.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "fmcodec/error.h"
 #include "fmcodec/table_choice.h"
@@ -25,7 +26,7 @@ void GroupSymbols::load(uint64_t group) {
   const uint64_t end = std::min(begin + tiling_.blocks_per_group, tiling_.block_count());
   uint64_t first_symbol = 0;
   for (uint64_t b = begin; b < end; ++b) {
-    blocks_.push_back({tiling_.tile(b), first_symbol, {}});
+    blocks_.push_back({tiling_.tile(b), first_symbol, {}, nullptr});
     first_symbol += count(blocks_.back());
   }
   is_wide_ = spec_.tables && spec_.tables->has_shift();
@@ -33,6 +34,20 @@ void GroupSymbols::load(uint64_t group) {
     is_wide_ = true;
     transform_to(true);
   }
+}
+
+// Whether kernels may read kSlackBytes behind a block of bytes in the caller's memory.
+bool GroupSymbols::is_readable_behind(const PlanarBlock<const void>& planes) const {
+  const TensorShape& shape = tensor_.shape;
+  const bool is_dense = tensor_.row_stride == static_cast<int64_t>(shape.columns) && tensor_.column_stride == 1 &&
+                        tensor_.channel_stride == static_cast<int64_t>(shape.positions()) &&
+                        (shape.images == 1 ||
+                         tensor_.image_stride == static_cast<int64_t>(shape.channels * shape.positions()));
+  const auto* const begin = static_cast<const uint8_t*>(planes.values);
+  const auto* const tensor_begin = static_cast<const uint8_t*>(tensor_.data);
+  const std::less_equal<const uint8_t*> is_not_behind;
+  return is_dense && is_not_behind(tensor_begin, begin) &&
+         is_not_behind(begin + bands() * planes.positions + kSlackBytes, tensor_begin + shape.values());
 }
 
 // Returns false if tokens were asked for and a symbol does not fit.
@@ -45,8 +60,14 @@ bool GroupSymbols::transform_to(bool is_wide) {
   for (Block& block : blocks_) {
     std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
     const auto planes = gather(tensor_, block.tile, planes_);
-    is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol,
-                                    is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
+    if (!is_wide && transform_.is_copy(planes) && is_readable_behind(planes)) {
+      block.tokens = static_cast<const uint8_t*>(planes.values);
+      transform_.measure(block.tokens, planes.positions, block_ranges.data());
+    } else {
+      block.tokens = tokens + block.first_symbol;
+      is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol,
+                                      is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
+    }
     block.range = {};
     for (size_t band = 0; band < block_ranges.size(); ++band) {
       ranges_[band].add(block_ranges[band]);

@@ -18,6 +18,7 @@ inline constexpr int kExactEffort = 3;
 // At this effort, few classes are made of fewer counts, and all masks have standard tables.
 inline constexpr int kFastestEffort = 1;
 inline constexpr size_t kFewClasses = 4;
+inline constexpr size_t kMostClasses[] = {kFewClasses, 8, kMaxClasses};  // by effort
 
 // Stored in the format.
 enum class Transform : uint8_t { kIdentity = 0, kDct = 1 };
@@ -42,7 +43,7 @@ struct Spec {
   uint32_t block_rows = 0, block_columns = 0;  // 0: by size
   bool clamps_nonfinite = false;
 
-  size_t most_classes() const { return effort == kFastestEffort ? kFewClasses : kMaxClasses; }
+  size_t most_classes() const { return kMostClasses[effort - 1]; }
   CodeChoice code_choice() const { return {max_code_length, effort < kExactEffort}; }
   // The bits of a coded block are a whole number of these.
   int block_word_bits() const { return code_layout == CodeLayout::kSerial ? word_bits : 8; }

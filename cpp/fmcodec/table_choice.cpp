@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint64_t kOneBit = 1 << 16;  // unit of log2_q16
 // What tables cost, roughly, before they are made.
-constexpr uint64_t kTableGuessBits = 24, kEntryGuessBits = 4, kSmallTableGuessBits = 8;
+constexpr uint64_t kTableGuessBits = 24, kEntryGuessBits = 4, kBinGuessBits = 16, kSmallTableGuessBits = 8;
 
 // round(65536 * log2(1 + j / 4096)).
 const std::array<uint32_t, 4096> kLog2Fraction = [] {
@@ -49,24 +49,62 @@ uint64_t scaled(uint64_t bits, uint64_t symbols, uint64_t counted) {
   return static_cast<uint64_t>(static_cast<unsigned __int128>(bits) * symbols / counted);
 }
 
-// Counts of the tokens that occur in any item; token 0 comes first.
+// Counts of the tokens that occur in any item, or of bins of tokens.
 using DenseCounts = std::vector<uint64_t>;
 
-// Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `other` is added if
-// given.
-uint64_t class_cost(const DenseCounts& counts, const DenseCounts* other, uint64_t symbols) {
-  uint64_t counted = 0, weighted = 0, used = 0;
-  for (size_t t = 0; t < counts.size(); ++t) {
-    const uint64_t count = counts[t] + (other != nullptr ? (*other)[t] : 0);
-    if (count == 0) continue;
-    counted += count;
-    weighted += count * log2_q16(count);
-    ++used;
+// What classes are compared by: every token, or 16 bins, two of each octave of magnitudes. Within a bin, a token is
+// taken to have the same share in any class.
+class ClassMeasure {
+ public:
+  explicit ClassMeasure(bool is_exact, const std::vector<TokenStatistics>& items, int32_t token_minimum)
+      : is_exact_(is_exact), token_minimum_(token_minimum) {
+    for (size_t token = 0; is_exact && token < kTokens; ++token) {
+      const auto occurs = [&](const TokenStatistics& item) { return item.counts[token] > 0; };
+      if (std::any_of(items.begin(), items.end(), occurs)) tokens_.push_back(static_cast<uint8_t>(token));
+    }
   }
-  const uint64_t cost = counted > 0 ? counted * log2_q16(counted) - weighted : 0;
-  const uint64_t table_guess = used > 1 ? kTableGuessBits + kEntryGuessBits * used : kSmallTableGuessBits;
-  return scaled(cost, symbols, counted) + table_guess * kOneBit;
-}
+
+  DenseCounts counts(const TokenStatistics& item) const {
+    if (is_exact_) {
+      DenseCounts counts(tokens_.size());
+      for (size_t t = 0; t < tokens_.size(); ++t) counts[t] = item.counts[tokens_[t]];
+      return counts;
+    }
+    DenseCounts counts(kBins);
+    const int32_t minimum = item.is_predicted ? kResidualMinimum : token_minimum_;
+    for (int32_t token = 0; token < static_cast<int32_t>(kTokens); ++token)
+      counts[bin_of(static_cast<uint32_t>(std::abs(((token - minimum) & 255) + minimum)))] += item.counts[token];
+    return counts;
+  }
+
+  // Section 10, step 4: ideal bits of a class and a guess of its tables, in units of 2^-16 bits. `other` is added if
+  // given.
+  uint64_t cost(const DenseCounts& counts, const DenseCounts* other, uint64_t symbols) const {
+    uint64_t counted = 0, weighted = 0, used = 0;
+    for (size_t t = 0; t < counts.size(); ++t) {
+      const uint64_t count = counts[t] + (other != nullptr ? (*other)[t] : 0);
+      if (count == 0) continue;
+      counted += count;
+      weighted += count * log2_q16(count);
+      ++used;
+    }
+    const uint64_t cost = counted > 0 ? counted * log2_q16(counted) - weighted : 0;
+    const uint64_t entries = used * (is_exact_ ? kEntryGuessBits : kBinGuessBits);
+    return scaled(cost, symbols, counted) + (used > 1 ? kTableGuessBits + entries : kSmallTableGuessBits) * kOneBit;
+  }
+
+ private:
+  static constexpr size_t kBins = 16;
+  static size_t bin_of(uint32_t magnitude) {
+    if (magnitude < 4) return magnitude;
+    const auto octave = static_cast<uint32_t>(std::bit_width(magnitude)) - 1;
+    return 2 * octave + (magnitude >> (octave - 1) & 1);
+  }
+
+  bool is_exact_;
+  int32_t token_minimum_;
+  std::vector<uint8_t> tokens_;
+};
 
 // A class while classes are joined.
 struct Candidate {
@@ -81,28 +119,22 @@ struct Candidate {
 
 constexpr int64_t kImpossible = std::numeric_limits<int64_t>::max();
 
-int64_t join_increase(const Candidate& a, const Candidate& b) {
+int64_t join_increase(const ClassMeasure& measure, const Candidate& a, const Candidate& b) {
   if (a.shift != b.shift || a.is_predicted != b.is_predicted) return kImpossible;
-  return static_cast<int64_t>(class_cost(a.counts, &b.counts, a.symbols + b.symbols)) -
+  return static_cast<int64_t>(measure.cost(a.counts, &b.counts, a.symbols + b.symbols)) -
          static_cast<int64_t>(a.cost + b.cost);
 }
 
-std::vector<Candidate> candidates_of(const std::vector<TokenStatistics>& items) {
-  std::vector<size_t> tokens{0};
-  for (size_t token = 1; token < kTokens; ++token) {
-    const auto occurs = [&](const TokenStatistics& item) { return item.counts[token] > 0; };
-    if (std::any_of(items.begin(), items.end(), occurs)) tokens.push_back(token);
-  }
+std::vector<Candidate> candidates_of(const ClassMeasure& measure, const std::vector<TokenStatistics>& items) {
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < items.size(); ++i) {
     if (items[i].symbols == 0) continue;
-    Candidate c{i, items[i].is_predicted, items[i].shift, items[i].symbols, DenseCounts(tokens.size()), 0, kImpossible};
-    for (size_t t = 0; t < tokens.size(); ++t) c.counts[t] = items[i].counts[tokens[t]];
-    c.cost = class_cost(c.counts, nullptr, c.symbols);
+    Candidate c{i, items[i].is_predicted, items[i].shift, items[i].symbols, measure.counts(items[i]), 0, kImpossible};
+    c.cost = measure.cost(c.counts, nullptr, c.symbols);
     candidates.push_back(std::move(c));
   }
   for (size_t c = 0; c + 1 < candidates.size(); ++c)
-    candidates[c].increase = join_increase(candidates[c], candidates[c + 1]);
+    candidates[c].increase = join_increase(measure, candidates[c], candidates[c + 1]);
   return candidates;
 }
 
@@ -138,8 +170,9 @@ int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum) {
   return shift;
 }
 
-Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, size_t most_classes) {
-  std::vector<Candidate> candidates = candidates_of(items);
+Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, const ClassChoice& choice) {
+  const ClassMeasure measure(choice.is_exact, items, choice.token_minimum);
+  std::vector<Candidate> candidates = candidates_of(measure, items);
   uint64_t cost = 0;
   for (const Candidate& c : candidates) cost += c.cost;
 
@@ -149,7 +182,7 @@ Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_e
   while (!candidates.empty()) {
     const uint64_t total = cost + map_entries * class_bits(candidates.size()) * kOneBit;
     // Classes of different shifts may leave more than that: then there are as few as can be.
-    if (candidates.size() >= most_classes || total < least) {
+    if (candidates.size() >= choice.most_classes || total < least) {
       least = total;
       best_first.clear();
       for (const Candidate& c : candidates) best_first.push_back(c.first_item);
@@ -164,8 +197,8 @@ Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_e
     cheapest->cost = static_cast<uint64_t>(static_cast<int64_t>(cheapest->cost + next->cost) + cheapest->increase);
     cost = static_cast<uint64_t>(static_cast<int64_t>(cost) + cheapest->increase);
     const auto after = candidates.erase(next);
-    cheapest->increase = after == candidates.end() ? kImpossible : join_increase(*cheapest, *after);
-    if (cheapest != candidates.begin()) (cheapest - 1)->increase = join_increase(*(cheapest - 1), *cheapest);
+    cheapest->increase = after == candidates.end() ? kImpossible : join_increase(measure, *cheapest, *after);
+    if (cheapest != candidates.begin()) (cheapest - 1)->increase = join_increase(measure, *(cheapest - 1), *cheapest);
   }
 
   Classes classes;

@@ -45,7 +45,12 @@ struct Classes {
   std::vector<uint8_t> class_of_item;
   std::vector<TokenStatistics> statistics;  // by class
 };
-Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, size_t most_classes);
+struct ClassChoice {
+  size_t most_classes;
+  bool is_exact;  // classes are compared by all tokens, not by bins
+  int32_t token_minimum;
+};
+Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, const ClassChoice& choice);
 
 // Section 10, step 5.
 void smooth(TokenStatistics& statistics);
