@@ -131,60 +131,95 @@ LeafList ordered_leaves(const std::array<uint16_t, kTokens>& weights) {
   return leaves;
 }
 
-// A division of tokens, the most frequent first, into groups of section 10.6.
-struct Grouping {
-  static constexpr uint8_t kLast = 8;
-  std::array<uint64_t, kTokens + 1> sums;          // of the counts before a token
-  std::array<uint64_t, kTokens> bits;              // of the best division of the tokens from here on
-  std::array<uint8_t, kTokens> log2_size;          // of the group that begins here, or kLast
-  size_t count;
-
-  explicit Grouping(const LeafList& leaves) : count(leaves.count) {
-    sums[0] = 0;
-    for (size_t i = 0; i < count; ++i) sums[i + 1] = sums[i] + leaves.weight(i);
-    for (size_t i = count; i-- > 0;) choose(i);
+// The best division of tokens, the most frequent first, into groups of 2^m of equal length (section 10, step 6). The code
+// space is taken in halves or in quarters: `whole_` is what the tokens from one on cost if all of the space is left to
+// them, `rest_` if a quarter of it is taken.
+class Grouping {
+ public:
+  explicit Grouping(const LeafList& leaves) : count_(leaves.count) {
+    sums_[0] = 0;
+    for (size_t i = 0; i < count_; ++i) sums_[i + 1] = sums_[i] + leaves.weight(i);
+    for (size_t i = count_; i-- > 0;) {
+      if (i % granule(i) == 0) {
+        choose(i);
+      } else {
+        whole_[i] = rest_[i] = kImpossible;
+      }
+    }
   }
 
   // Returns false if a length is above the limit.
   bool assign(const LeafList& leaves, int limit, CodeLengths& lengths) const {
-    int prefix = 0;  // bits before those of the group
+    int depth = 0;  // of the space that is left
+    bool is_rest = false;
     size_t i = 0;
-    while (log2_size[i] != kLast) {
-      const int length = ++prefix + log2_size[i];
+    for (;;) {
+      const CostedChoice choice = (is_rest ? rest_ : whole_)[i];
+      if (kind_of(choice) == kLast) break;
+      const bool is_half = kind_of(choice) == kHalf;
+      const int length = depth + (is_half ? 1 : 2) + static_cast<int>(log2_size_of(choice));
       if (length > limit) return false;
-      for (const size_t end = i + (size_t{1} << log2_size[i]); i < end; ++i)
+      for (const size_t end = i + (size_t{1} << log2_size_of(choice)); i < end; ++i)
         lengths[leaves.token(i)] = static_cast<uint8_t>(length);
+      // Of three quarters, a half leaves a quarter, and a quarter leaves a half.
+      if (is_rest || is_half) depth += is_rest && is_half ? 2 : 1;
+      is_rest = !is_rest && !is_half;
     }
     const auto [short_count, long_bits] = last(i);
-    for (const size_t first_long = i + short_count; i < count; ++i)
-      lengths[leaves.token(i)] = static_cast<uint8_t>(prefix + long_bits - (i < first_long));
-    return prefix + long_bits <= limit;
+    for (const size_t first_long = i + short_count; i < count_; ++i)
+      lengths[leaves.token(i)] = static_cast<uint8_t>(depth + long_bits - (i < first_long));
+    return depth + long_bits <= limit;
   }
 
  private:
+  enum Kind : uint64_t { kLast, kHalf, kQuarter };
+  // A cost and, in the lowest byte, the choice: so the least of several is a choice, too, and of equal costs that of
+  // the smallest group counts, a half before a quarter.
+  using CostedChoice = uint64_t;
+  static uint64_t cost_of(CostedChoice choice) { return choice & ~uint64_t{255}; }
+  static Kind kind_of(CostedChoice choice) { return static_cast<Kind>(choice & 3); }
+  static size_t log2_size_of(CostedChoice choice) { return choice >> 2 & 63; }
+  // A split costs a sixteenth of a bit for each token that passes through it.
+  static constexpr uint64_t kSplit = 256, kBit = 16 * kSplit;
+  static constexpr uint64_t kImpossible = uint64_t{1} << 56;
+
+  // Groups begin at multiples of it: far down the list they are large in any case.
+  static size_t granule(size_t i) { return i < 32 ? 1 : i < 64 ? 2 : i < 128 ? 4 : 8; }
+
   // Of the last group, which begins at token i: how many tokens have the shorter of its two lengths, and the longer one.
   struct Last {
     size_t short_count;
     int long_bits;
   };
   Last last(size_t i) const {
-    const int long_bits = std::bit_width(count - i - 1);
-    return {(size_t{1} << long_bits) - (count - i), long_bits};
+    const int long_bits = std::bit_width(count_ - i - 1);
+    return {(size_t{1} << long_bits) - (count_ - i), long_bits};
   }
+
   void choose(size_t i) {
-    const uint64_t left = sums[count] - sums[i];
+    const uint64_t all = sums_[count_] - sums_[i];
     const auto [short_count, long_bits] = last(i);
-    bits[i] = static_cast<uint64_t>(long_bits) * left - (sums[i + short_count] - sums[i]);
-    log2_size[i] = kLast;
-    for (uint8_t m = 0; m < kLast && (size_t{1} << m) < count - i; ++m) {
+    const uint64_t last_bits = static_cast<uint64_t>(long_bits) * all - (sums_[i + short_count] - sums_[i]);
+    CostedChoice whole = kBit * last_bits + (short_count > 0 ? kSplit * all : 0) + kLast;
+    CostedChoice rest = kImpossible + kLast;
+    constexpr uint64_t kOnce = kBit + kSplit, kTwice = 2 * kOnce;
+    // The largest group first: the smallest one needs what was computed last.
+    for (size_t m = std::min<size_t>(8, static_cast<size_t>(std::bit_width(count_ - i - 1))); m-- > 0;) {
       const size_t next = i + (size_t{1} << m);
-      const uint64_t with_group = left + m * (sums[next] - sums[i]) + bits[next];
-      if (with_group < bits[i]) {
-        bits[i] = with_group;
-        log2_size[i] = m;
-      }
+      const uint64_t group = sums_[next] - sums_[i], left = all - group, inner = kBit * m * group + m * 4;
+      const uint64_t behind = inner + cost_of(whole_[next]);
+      whole = std::min(whole, behind + kOnce * all + kHalf);
+      whole = std::min(whole, inner + kTwice * group + cost_of(rest_[next]) + kQuarter);
+      rest = std::min(rest, behind + kOnce * group + kTwice * left + kHalf);
+      rest = std::min(rest, behind + kTwice * group + kOnce * left + kQuarter);
     }
+    whole_[i] = whole;
+    rest_[i] = rest;
   }
+
+  size_t count_;
+  std::array<uint64_t, kTokens + 1> sums_;  // of the weights before a token
+  std::array<CostedChoice, kTokens> whole_, rest_;
 };
 
 }  // namespace
