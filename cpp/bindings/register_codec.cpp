@@ -19,9 +19,9 @@ namespace {
 Layout layout_of(bool is_nhwc) { return is_nhwc ? Layout::kNhwc : Layout::kNchw; }
 
 // encode() or encoded_size() of an array.
-template <class Result>
-Result with_array(Result (*function)(const TensorView&, const Spec&, const EncodeOptions&), const py::array& array,
-                  int dtype, const Spec& spec, bool is_nhwc, size_t threads, bool embeds_spec) {
+template <class Function>
+auto with_array(const Function& function, const py::array& array, int dtype, const Spec& spec, bool is_nhwc,
+                size_t threads, bool embeds_spec) {
   const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), layout_of(is_nhwc));
   const EncodeOptions options{layout_of(is_nhwc), static_cast<int>(array.ndim()), embeds_spec, threads};
   const py::gil_scoped_release release;
@@ -30,7 +30,10 @@ Result with_array(Result (*function)(const TensorView&, const Spec&, const Encod
 
 py::bytes encode_to_bytes(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
                           bool embeds_spec) {
-  const EncodedFrame frame = with_array(encode, array, dtype, spec, is_nhwc, threads, embeds_spec);
+  const auto encode_view = [](const TensorView& view, const Spec& s, const EncodeOptions& options) {
+    return encode(view, s, options);
+  };
+  const EncodedFrame frame = with_array(encode_view, array, dtype, spec, is_nhwc, threads, embeds_spec);
   PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(frame.size_bytes()));
   if (bytes == nullptr) throw py::error_already_set();
   frame.write_to({reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(bytes)), static_cast<size_t>(frame.size_bytes())});
@@ -45,15 +48,19 @@ uint64_t size_of_encoded(const py::array& array, int dtype, const Spec& spec, bo
 size_t encode_to_buffer(const py::array& array, int dtype, const Spec& spec, bool is_nhwc, size_t threads,
                         bool embeds_spec, const py::buffer& buffer) {
   const py::buffer_info target = buffer.request(/*writable=*/true);
-  const EncodedFrame frame = with_array(encode, array, dtype, spec, is_nhwc, threads, embeds_spec);
-  const uint64_t size = frame.size_bytes();
   const auto capacity = static_cast<uint64_t>(target.size * target.itemsize);
+  const std::span<uint8_t> place(static_cast<uint8_t*>(target.ptr), capacity);
+  const auto encode_to_place = [&](const TensorView& view, const Spec& s, const EncodeOptions& options) {
+    return encode(view, s, options, place);
+  };
+  const EncodedFrame frame = with_array(encode_to_place, array, dtype, spec, is_nhwc, threads, embeds_spec);
+  const uint64_t size = frame.size_bytes();
   if (size > capacity) {
     throw Error(ErrorCode::kArgument, "the frame has " + std::to_string(size) + " bytes, the buffer only " +
                                           std::to_string(capacity) +
                                           "; encode_bound() says how many are always enough");
   }
-  frame.write_to({static_cast<uint8_t*>(target.ptr), static_cast<size_t>(size)});
+  frame.write_to(place);
   return static_cast<size_t>(size);
 }
 

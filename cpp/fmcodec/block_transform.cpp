@@ -73,13 +73,9 @@ int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {
   return rows_.reserve(size * (*strip_positions + kSlackBytes / sizeof(int32_t)));
 }
 
-bool BlockTransform::is_copy(const PlanarBlock<const void>& block) const {
-  return is_byte_identity_ && spec_.permutation.empty() && block.channel_stride == static_cast<int64_t>(block.positions);
-}
-
-void BlockTransform::measure(const uint8_t* tokens, uint64_t positions, SymbolRange* ranges) const {
+void BlockTransform::measure(const PlanarBlock<const void>& block, SymbolRange* ranges) const {
   for (uint64_t b = 0; b < plan_.kept_bands(); ++b)
-    kernels_.measure_tokens(tokens + b * positions, positions, quantizer_.token_minimum, &ranges[b]);
+    kernels_.measure_tokens(channel(block, b, 0), block.positions, quantizer_.token_minimum, &ranges[b]);
 }
 
 bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges) {

@@ -41,10 +41,10 @@ class BlockTransform {
   // to ranges[b]. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
   bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges);
 
-  // Whether the values of a block, if its channels lie next to each other, are its tokens.
-  bool is_copy(const PlanarBlock<const void>& block) const;
-  // Adds to ranges[b] what is in the tokens of kept band b. Precondition: spec.has_direct_tokens().
-  void measure(const uint8_t* tokens, uint64_t positions, SymbolRange* ranges) const;
+  // Whether the values are the tokens, channel for channel.
+  bool is_copy() const { return is_byte_identity_ && spec_.permutation.empty(); }
+  // What forward() does beside copying if is_copy().
+  void measure(const PlanarBlock<const void>& block, SymbolRange* ranges) const;
 
   // `source(b)` gives the BandSource of kept band b.
   template <class Source>

@@ -44,20 +44,24 @@ class Buffer {
 // Bytes that are appended, within a bound that is known first.
 class ByteBuffer {
  public:
-  void reserve(size_t bound) { memory_.reserve(bound); }
+  // The bytes go to `place` if it is as large as the bound, else to memory of the buffer.
+  void reserve(size_t bound, std::span<uint8_t> place = {}) {
+    begin_ = place.size() >= bound && !place.empty() ? place.data() : memory_.reserve(bound);
+  }
   // Where the next bytes go, for a caller that writes them itself, up to the bound, and says then how many they are.
-  uint8_t* end() { return memory_.get() + size_; }
+  uint8_t* end() { return begin_ + size_; }
   void advance(size_t count) { size_ += count; }
   // Precondition: all appended bytes together stay within the bound.
   void append(std::span<const uint8_t> bytes) {
-    if (!bytes.empty()) std::memcpy(memory_.get() + size_, bytes.data(), bytes.size());
-    size_ += bytes.size();
+    if (!bytes.empty()) std::memcpy(end(), bytes.data(), bytes.size());
+    advance(bytes.size());
   }
-  std::span<const uint8_t> bytes() const { return {memory_.get(), size_}; }
+  std::span<const uint8_t> bytes() const { return {begin_, size_}; }
   size_t size() const { return size_; }
 
  private:
   Buffer<uint8_t> memory_;
+  uint8_t* begin_ = nullptr;
   size_t size_ = 0;
 };
 

@@ -24,7 +24,7 @@ uint64_t EncodedFrame::size_bytes() const {
 void EncodedFrame::write_to(std::span<uint8_t> out) const {
   uint8_t* at = out.data();
   for (const auto& piece : pieces) {
-    if (piece.size() > 0) std::memcpy(at, piece.bytes().data(), piece.size());
+    if (piece.size() > 0 && piece.bytes().data() != at) std::memcpy(at, piece.bytes().data(), piece.size());
     at += piece.size();
   }
 }
@@ -43,25 +43,35 @@ Tiling checked_tiling(const TensorShape& shape, Dtype dtype, const Spec& spec) {
   return choose_tiling(spec, shape);
 }
 
-// Calls take(number, group) for each group, from several threads and in any order.
+// Calls take(group, encoder) for each group, from several threads and in any order.
 template <class Take>
 void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& tiling, size_t threads, const Take& take) {
   const BandPlan plan(spec, tensor.shape.channels);
   const KernelTable& kernel_table = kernels();
   for_each_index(tiling.group_count(), threads, [&] {
     return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable {
-      take(g, encoder.encode(g));
+      take(g, encoder);
     };
   });
 }
 
 }  // namespace
 
-EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
+EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options,
+                    std::span<uint8_t> place) {
   const Tiling tiling = checked_tiling(tensor.shape, tensor.dtype, spec);
   std::vector<EncodedGroup> groups(tiling.group_count());
-  encode_groups(tensor, spec, tiling, options.threads,
-                [&](size_t g, EncodedGroup group) { groups[g] = std::move(group); });
+  const uint64_t part_count = tiling.block_count() + (spec.tables ? 0 : tiling.group_count());
+  // Where the next group goes; only one thread knows it before all groups in front of it are coded.
+  uint64_t offset = frame_head_bytes(spec, !options.embeds_spec, part_count);
+  encode_groups(tensor, spec, tiling, options.threads, [&](size_t g, GroupEncoder& encoder) {
+    if (options.threads > 1) {
+      groups[g] = encoder.encode(g);
+    } else {
+      groups[g] = encoder.encode(g, place.subspan(std::min<uint64_t>(offset, place.size())));
+      offset += groups[g].bytes.size();
+    }
+  });
 
   EncodedFrame frame;
   frame.pieces.emplace_back();  // the head, known last
@@ -81,9 +91,9 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
 
 uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
   const Tiling tiling = checked_tiling(tensor.shape, tensor.dtype, spec);
-  std::atomic<uint64_t> size = kHeaderBytes + kCheckBytes;
-  size += options.embeds_spec ? write_spec_section(spec).size() : kExternalSpecBytes;
-  encode_groups(tensor, spec, tiling, options.threads, [&](size_t, const EncodedGroup& group) {
+  std::atomic<uint64_t> size = frame_head_bytes(spec, !options.embeds_spec, 0);
+  encode_groups(tensor, spec, tiling, options.threads, [&](size_t g, GroupEncoder& encoder) {
+    const EncodedGroup group = encoder.encode(g);
     size += group.bytes.size() + group.parts.size() * kIndexEntryBytes;
   });
   return size;
@@ -95,8 +105,7 @@ uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
   const uint64_t blocks = tiling.block_count(), groups = spec.tables ? 0 : tiling.group_count();
   const auto width = static_cast<uint64_t>(raw_width_bound(spec));
   const uint64_t symbol_bits = shape.values() / std::max<uint64_t>(shape.channels, 1) * kept * width;
-  return kHeaderBytes + write_spec_section(spec).size() + kCheckBytes + (blocks + groups) * kIndexEntryBytes +
-         groups * class_section_bound(kept) +
+  return frame_head_bytes(spec, false, blocks + groups) + groups * class_section_bound(kept) +
          blocks * (kRawHeadBytes + static_cast<uint64_t>(spec.block_word_bits()) / 8) + symbol_bits / 8;
 }
 

@@ -17,7 +17,7 @@ namespace fmc {
 class EncodedFrame {
  public:
   uint64_t size_bytes() const;
-  // Precondition: out.size() == size_bytes().
+  // Precondition: out.size() is size_bytes() or more. Pieces that are in their place already are not copied.
   void write_to(std::span<uint8_t> out) const;
 
   std::vector<ByteBuffer> pieces;
@@ -30,8 +30,10 @@ struct EncodeOptions {
   size_t threads = 1;
 };
 
-// Throws Error(kArgument or kNonFinite).
-EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options);
+// `place` is where the frame is to stand in the end; it may be too small or empty. With one thread, pieces are written
+// there at once where they fit with room to spare. Throws Error(kArgument or kNonFinite).
+EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options,
+                    std::span<uint8_t> place = {});
 
 // The size of the frame that encode() makes, without keeping its bytes. Throws what encode() throws.
 uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOptions& options);

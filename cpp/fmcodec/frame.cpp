@@ -85,12 +85,22 @@ Tiling choose_tiling(const Spec& spec, const TensorShape& shape) {
   } else {
     const uint64_t positions = std::max(kTargetBlockPositions, kTargetBlockValues / channels);
     tiling.tile_columns = static_cast<uint32_t>(std::min(columns, positions));
-    if (columns <= positions) tiling.tile_rows = static_cast<uint32_t>(std::min(rows, positions / columns));
+    if (columns <= positions) {
+      // Tiles of nearly the same height, of about so many rows.
+      const uint64_t target_rows = positions / columns;
+      const uint64_t tiles = std::max<uint64_t>(1, (2 * rows + target_rows) / (2 * target_rows));
+      tiling.tile_rows = static_cast<uint32_t>((rows + tiles - 1) / tiles);
+    }
   }
   const uint64_t block_values = uint64_t{tiling.tile_rows} * tiling.tile_columns * channels;
   tiling.blocks_per_group = static_cast<uint16_t>(
       std::clamp<uint64_t>(kTargetGroupValues / std::max<uint64_t>(block_values, 1), 1, kMaxBlocksPerGroup));
   return tiling;
+}
+
+uint64_t frame_head_bytes(const Spec& spec, bool has_external_spec, uint64_t part_count) {
+  return kHeaderBytes + (has_external_spec ? kExternalSpecBytes : write_spec_section(spec).size()) +
+         part_count * kIndexEntryBytes + kCheckBytes;
 }
 
 std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spec, const std::vector<Part>& parts,

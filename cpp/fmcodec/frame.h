@@ -74,6 +74,9 @@ struct FrameHeader {
 std::vector<uint8_t> write_frame_head(const FrameHeader& header, const Spec& spec, const std::vector<Part>& parts,
                                       uint64_t payload_size_bytes);
 
+// The size of that.
+uint64_t frame_head_bytes(const Spec& spec, bool has_external_spec, uint64_t part_count);
+
 // Checks everything but the payload. `external_spec` may be null. Throws Error.
 Frame parse_frame(Bytes bytes, const Spec* external_spec);
 

@@ -62,7 +62,7 @@ GroupEncoder::GroupEncoder(const KernelTable& kernels, const Spec& spec, const B
   if (spec.tables) use_tables(*spec.tables);
 }
 
-EncodedGroup GroupEncoder::encode(uint64_t group) {
+EncodedGroup GroupEncoder::encode(uint64_t group, std::span<uint8_t> place) {
   symbols_.load(group);
   is_ordered_ = false;
   EncodedGroup encoded;
@@ -77,7 +77,7 @@ EncodedGroup GroupEncoder::encode(uint64_t group) {
     bound += raw_size_bytes(block) + padding;
     largest_attempt = std::max(largest_attempt, attempt_bound(symbols_.count(block)));
   }
-  encoded.bytes.reserve(bound + largest_attempt);
+  encoded.bytes.reserve(bound + largest_attempt, place);
   if (!spec_.tables) {
     encoded.bytes.append(class_section);
     add_part(encoded, 0);

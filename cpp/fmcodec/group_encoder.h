@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "fmcodec/buffer.h"
@@ -33,7 +34,8 @@ class GroupEncoder {
   GroupEncoder(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, const TensorView& tensor,
                const Tiling& tiling);
 
-  EncodedGroup encode(uint64_t group);
+  // The bytes go to `place` if it has room enough for every way to code them, else to memory of their own.
+  EncodedGroup encode(uint64_t group, std::span<uint8_t> place = {});
 
  private:
   using Block = GroupSymbols::Block;

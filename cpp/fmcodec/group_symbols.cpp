@@ -26,7 +26,7 @@ void GroupSymbols::load(uint64_t group) {
   const uint64_t end = std::min(begin + tiling_.blocks_per_group, tiling_.block_count());
   uint64_t first_symbol = 0;
   for (uint64_t b = begin; b < end; ++b) {
-    blocks_.push_back({tiling_.tile(b), first_symbol, {}, nullptr});
+    blocks_.push_back({tiling_.tile(b), first_symbol, {}, nullptr, 0});
     first_symbol += count(blocks_.back());
   }
   is_wide_ = spec_.tables && spec_.tables->has_shift();
@@ -36,18 +36,20 @@ void GroupSymbols::load(uint64_t group) {
   }
 }
 
-// Whether kernels may read kSlackBytes behind a block of bytes in the caller's memory.
-bool GroupSymbols::is_readable_behind(const PlanarBlock<const void>& planes) const {
+// Whether the values are tokens that need not be copied: nobody wants them in one piece, and kernels may read kSlackBytes
+// behind them.
+bool GroupSymbols::can_borrow(const PlanarBlock<const void>& planes) const {
+  const bool may_use_contexts = spec_.tables ? spec_.tables->model == ClassModel::kNeighbours : spec_.effort == kExactEffort;
+  if (may_use_contexts || !transform_.is_copy()) return false;
   const TensorShape& shape = tensor_.shape;
   const bool is_dense = tensor_.row_stride == static_cast<int64_t>(shape.columns) && tensor_.column_stride == 1 &&
                         tensor_.channel_stride == static_cast<int64_t>(shape.positions()) &&
                         (shape.images == 1 ||
                          tensor_.image_stride == static_cast<int64_t>(shape.channels * shape.positions()));
-  const auto* const begin = static_cast<const uint8_t*>(planes.values);
-  const auto* const tensor_begin = static_cast<const uint8_t*>(tensor_.data);
-  const std::less_equal<const uint8_t*> is_not_behind;
-  return is_dense && is_not_behind(tensor_begin, begin) &&
-         is_not_behind(begin + bands() * planes.positions + kSlackBytes, tensor_begin + shape.values());
+  if (!is_dense) return false;
+  const auto* const begin = static_cast<const uint8_t*>(tensor_.data);
+  const auto* const last_band = static_cast<const uint8_t*>(planes.values) + (bands() - 1) * shape.positions();
+  return static_cast<uint64_t>(last_band - begin) + planes.positions + kSlackBytes <= shape.values();
 }
 
 // Returns false if tokens were asked for and a symbol does not fit.
@@ -60,11 +62,13 @@ bool GroupSymbols::transform_to(bool is_wide) {
   for (Block& block : blocks_) {
     std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
     const auto planes = gather(tensor_, block.tile, planes_);
-    if (!is_wide && transform_.is_copy(planes) && is_readable_behind(planes)) {
+    if (!is_wide && is_planar(tensor_, block.tile) && can_borrow(planes)) {
       block.tokens = static_cast<const uint8_t*>(planes.values);
-      transform_.measure(block.tokens, planes.positions, block_ranges.data());
+      block.band_stride = static_cast<uint64_t>(planes.channel_stride);
+      transform_.measure(planes, block_ranges.data());
     } else {
-      block.tokens = tokens + block.first_symbol;
+      block.tokens = is_wide ? nullptr : tokens + block.first_symbol;
+      block.band_stride = block.tile.positions();
       is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol,
                                       is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
     }
@@ -90,7 +94,7 @@ uint64_t GroupSymbols::positions() const {
 
 const uint8_t* GroupSymbols::tokens(const Block& block, uint64_t band, int shift) {
   const uint64_t positions = block.tile.positions();
-  if (!is_wide_) return tokens(block) + band * positions;
+  if (!is_wide_) return block.tokens + band * block.band_stride;
   uint8_t* const converted = converted_.reserve(positions + kSlackBytes);
   kernels_.symbols_to_tokens(symbols(block, band), positions, shift, converted);
   return converted;
@@ -106,10 +110,13 @@ const uint8_t* GroupSymbols::residuals(const Block& block, uint64_t band) {
 int32_t* GroupSymbols::copy_symbols(const Block& block) {
   const size_t count = this->count(block);
   int32_t* const copied = copied_.reserve(count);
-  if (is_wide_) {
-    std::copy_n(symbols(block, 0), count, copied);
-  } else {
-    kernels_.tokens_to_symbols(tokens(block), count, token_minimum_, 0, copied);
+  const uint64_t positions = block.tile.positions();
+  for (uint64_t band = 0; band < bands(); ++band) {
+    if (is_wide_) {
+      std::copy_n(symbols(block, band), positions, copied + band * positions);
+    } else {
+      kernels_.tokens_to_symbols(tokens(block, band, 0), positions, token_minimum_, 0, copied + band * positions);
+    }
   }
   return copied;
 }

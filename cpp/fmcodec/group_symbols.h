@@ -20,7 +20,9 @@ class GroupSymbols {
     Tile tile;
     uint64_t first_symbol;  // among those of the group
     SymbolRange range;      // of all its symbols
-    const uint8_t* tokens;  // band by band, where symbols are not wide: in tokens_ or, if they are the values, there
+    // Tokens, if symbols are not wide: in tokens_ or, if the values are the tokens, in the memory of the tensor.
+    const uint8_t* tokens;
+    uint64_t band_stride;
   };
 
   // All arguments must outlive the object.
@@ -45,7 +47,7 @@ class GroupSymbols {
   const uint8_t* tokens(const Block& block, uint64_t band, int shift);
   // Its residual tokens (section 7.4), in the same way. Precondition: its symbols fit tokens at shift 0.
   const uint8_t* residuals(const Block& block, uint64_t band);
-  // All tokens of a block, band by band. Precondition: not is_wide().
+  // All tokens of a block, band by band. Precondition: not is_wide(), and tokens are kept in one piece.
   const uint8_t* tokens(const Block& block) const { return block.tokens; }
   // Symbols of a band of a block. Precondition: is_wide().
   const int32_t* symbols(const Block& block, uint64_t band) const {
@@ -56,7 +58,7 @@ class GroupSymbols {
 
  private:
   bool transform_to(bool is_wide);
-  bool is_readable_behind(const PlanarBlock<const void>& planes) const;
+  bool can_borrow(const PlanarBlock<const void>& planes) const;
 
   const KernelTable& kernels_;
   const Spec& spec_;
