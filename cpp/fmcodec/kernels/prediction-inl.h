@@ -114,8 +114,8 @@ HWY_ATTR void sample_prediction(const uint8_t* tokens, size_t columns, size_t co
       true_meter.add(tokens[i]);
       residual_meter.add(static_cast<uint8_t>(tokens[i] - tokens[i - columns]));
 #else
-      // Tokens beyond the run become 0, which costs nothing.
-      const auto valid = hn::FirstN(U8(), end - i);
+      // Tokens beyond the run become 0, which costs nothing. Highway 1.0.3 narrows the count to a signed byte.
+      const auto valid = hn::FirstN(U8(), HWY_MIN(end - i, lanes));
       const auto token = hn::IfThenElseZero(valid, hn::LoadU(U8(), tokens + i));
       const auto above = hn::IfThenElseZero(valid, hn::LoadU(U8(), tokens + i - columns));
       true_meter.add(token);
