@@ -54,7 +54,8 @@ HWY_ATTR void add_above(uint8_t* tokens, size_t columns, size_t count) {
   column = add_strips(hn::FixedTag<uint8_t, 4>(), tokens, columns, count, column);
 #endif
   for (; column < columns; ++column) {
-    for (size_t i = column + columns; i < count; i += columns) tokens[i] = static_cast<uint8_t>(tokens[i] + tokens[i - columns]);
+    for (size_t i = column + columns; i < count; i += columns)
+      tokens[i] = static_cast<uint8_t>(tokens[i] + tokens[i - columns]);
   }
 }
 

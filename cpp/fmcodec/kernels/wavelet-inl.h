@@ -166,10 +166,10 @@ template <bool kLeftIsFill, bool kRightIsFill>
 HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
                            uint8_t right_fill, uint8_t* merged) {
   // Each side with zeros between, then put together: expanding one into the other would wait for it.
-  const __m512i on_left = kLeftIsFill ? _mm512_maskz_set1_epi8(~word, static_cast<char>(left_fill))
-                                      : expand_word(~word, left);
-  const __m512i on_right = kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill))
-                                        : expand_word(word, right);
+  const __m512i on_left =
+      kLeftIsFill ? _mm512_maskz_set1_epi8(~word, static_cast<char>(left_fill)) : expand_word(~word, left);
+  const __m512i on_right =
+      kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill)) : expand_word(word, right);
   const size_t ones = __builtin_popcountll(word);
   left += 64 - ones;
   right += ones;
@@ -519,8 +519,7 @@ HWY_ATTR void translate(const uint8_t* tokens, size_t count, const uint8_t table
   size_t i = 0;
 #if FMC_HAS_BYTE_COMPRESS
   const ByteTable<8> byte_table(table);
-  for (; i + 64 <= count; i += 64)
-    hn::StoreU(byte_table.look_up(hn::LoadU(U8(), tokens + i)), U8(), translated + i);
+  for (; i + 64 <= count; i += 64) hn::StoreU(byte_table.look_up(hn::LoadU(U8(), tokens + i)), U8(), translated + i);
   if (i < count) {
     const __mmask64 valid = low_bits(count - i);
     const auto found = byte_table.look_up(hn::Vec<U8>{_mm512_maskz_loadu_epi8(valid, tokens + i)});
