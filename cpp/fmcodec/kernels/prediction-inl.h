@@ -54,7 +54,8 @@ HWY_ATTR void add_above(uint8_t* tokens, size_t columns, size_t count) {
   column = add_strips(hn::FixedTag<uint8_t, 4>(), tokens, columns, count, column);
 #endif
   for (; column < columns; ++column) {
-    for (size_t i = column + columns; i < count; i += columns) tokens[i] = static_cast<uint8_t>(tokens[i] + tokens[i - columns]);
+    for (size_t i = column + columns; i < count; i += columns)
+      tokens[i] = static_cast<uint8_t>(tokens[i] + tokens[i - columns]);
   }
 }
 
@@ -114,8 +115,8 @@ HWY_ATTR void sample_prediction(const uint8_t* tokens, size_t columns, size_t co
       true_meter.add(tokens[i]);
       residual_meter.add(static_cast<uint8_t>(tokens[i] - tokens[i - columns]));
 #else
-      // Tokens beyond the run become 0, which costs nothing.
-      const auto valid = hn::FirstN(U8(), end - i);
+      // Tokens beyond the run become 0, which costs nothing. Highway 1.0.3 narrows the count to a signed byte.
+      const auto valid = hn::FirstN(U8(), HWY_MIN(end - i, lanes));
       const auto token = hn::IfThenElseZero(valid, hn::LoadU(U8(), tokens + i));
       const auto above = hn::IfThenElseZero(valid, hn::LoadU(U8(), tokens + i - columns));
       true_meter.add(token);

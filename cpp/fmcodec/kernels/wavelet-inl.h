@@ -101,10 +101,15 @@ class BitAppender {
 #define FMC_HAS_WORD_MASKS 0
 #endif
 
-template <class M>
-HWY_INLINE uint64_t word_of_mask(M mask) {
+// On AVX2 and below the bits are moved by raw intrinsics: Highway 1.0.3 only has moves through memory, where the word
+// waits for a narrower store.
+HWY_INLINE uint64_t word_of_mask(hn::Mask<U8> mask) {
 #if FMC_HAS_WORD_MASKS
   return static_cast<uint64_t>(mask.raw);
+#elif HWY_TARGET == HWY_AVX2
+  return static_cast<uint32_t>(_mm256_movemask_epi8(mask.raw));
+#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  return static_cast<uint32_t>(_mm_movemask_epi8(mask.raw));
 #else
   uint8_t bytes[8 + HWY_MAX_BYTES / 8] = {};
   hn::StoreMaskBits(U8(), mask, bytes);
@@ -112,9 +117,18 @@ HWY_INLINE uint64_t word_of_mask(M mask) {
 #endif
 }
 
+// The mask of the lowest bits of a word.
 HWY_INLINE hn::Mask<U8> mask_of_word(uint64_t word) {
 #if FMC_HAS_WORD_MASKS
   return hn::Mask<U8>{static_cast<__mmask64>(word)};
+#elif HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  // Each lane gets its byte of the word, then its bit of the byte.
+  alignas(32) static constexpr uint8_t kByte[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
+                                                    2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3};
+  const auto words = hn::BitCast(U8(), hn::Set(U32(), static_cast<uint32_t>(word)));
+  const auto bytes = hn::TableLookupBytes(words, hn::Load(U8(), kByte));
+  const auto bit = hn::BitCast(U8(), hn::Set(hn::Repartition<uint64_t, U8>(), 0x8040201008040201u));
+  return hn::TestBit(bytes, bit);
 #else
   HWY_ALIGN uint8_t bytes[8 + HWY_MAX_BYTES / 8] = {};
   store_u64(word, bytes);
@@ -166,10 +180,10 @@ template <bool kLeftIsFill, bool kRightIsFill>
 HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
                            uint8_t right_fill, uint8_t* merged) {
   // Each side with zeros between, then put together: expanding one into the other would wait for it.
-  const __m512i on_left = kLeftIsFill ? _mm512_maskz_set1_epi8(~word, static_cast<char>(left_fill))
-                                      : expand_word(~word, left);
-  const __m512i on_right = kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill))
-                                        : expand_word(word, right);
+  const __m512i on_left =
+      kLeftIsFill ? _mm512_maskz_set1_epi8(~word, static_cast<char>(left_fill)) : expand_word(~word, left);
+  const __m512i on_right =
+      kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill)) : expand_word(word, right);
   const size_t ones = __builtin_popcountll(word);
   left += 64 - ones;
   right += ones;
@@ -519,8 +533,7 @@ HWY_ATTR void translate(const uint8_t* tokens, size_t count, const uint8_t table
   size_t i = 0;
 #if FMC_HAS_BYTE_COMPRESS
   const ByteTable<8> byte_table(table);
-  for (; i + 64 <= count; i += 64)
-    hn::StoreU(byte_table.look_up(hn::LoadU(U8(), tokens + i)), U8(), translated + i);
+  for (; i + 64 <= count; i += 64) hn::StoreU(byte_table.look_up(hn::LoadU(U8(), tokens + i)), U8(), translated + i);
   if (i < count) {
     const __mmask64 valid = low_bits(count - i);
     const auto found = byte_table.look_up(hn::Vec<U8>{_mm512_maskz_loadu_epi8(valid, tokens + i)});
