@@ -3,21 +3,34 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 namespace fmc {
 namespace {
 
+// Calls visit(token, length) for each used token. Most tables use few of them, next to each other.
+template <class Visit>
+void for_each_used(const CodeLengths& lengths, const Visit& visit) {
+  for (size_t begin = 0; begin < kTokens; begin += 8) {
+    uint64_t eight;
+    std::memcpy(&eight, &lengths[begin], 8);
+    if (eight == 0) continue;
+    for (size_t token = begin; token < begin + 8; ++token) {
+      if (lengths[token] > 0) visit(token, lengths[token]);
+    }
+  }
+}
+
 // Puts the used tokens in the order of (length, token) and returns their number.
 size_t rank_tokens(const CodeLengths& lengths, uint8_t* token_of_rank) {
-  std::array<uint16_t, kMaxCodeLength + 2> first_rank{};  // of each length
-  for (const uint8_t length : lengths) ++first_rank[length + 1];
-  const size_t used = kTokens - first_rank[1];
-  first_rank[1] = 0;
+  std::array<uint16_t, kMaxCodeLength + 2> first_rank{};  // of each length; at the end, their number
+  for_each_used(lengths, [&](size_t, uint8_t length) { ++first_rank[length + 1u]; });
   for (size_t length = 1; length <= kMaxCodeLength; ++length)
     first_rank[length + 1] = static_cast<uint16_t>(first_rank[length + 1] + first_rank[length]);
-  for (size_t token = 0; token < kTokens; ++token) {
-    if (lengths[token] > 0) token_of_rank[first_rank[lengths[token]]++] = static_cast<uint8_t>(token);
-  }
+  const size_t used = first_rank[kMaxCodeLength + 1];
+  for_each_used(lengths, [&](size_t token, uint8_t length) {
+    token_of_rank[first_rank[length]++] = static_cast<uint8_t>(token);
+  });
   return used;
 }
 
@@ -269,12 +282,11 @@ bool is_complete_code(const CodeLengths& lengths) {
   uint32_t sum = 0;
   size_t used = 0;
   uint8_t any_length = 0;
-  for (const uint8_t length : lengths) {
-    if (length == 0) continue;
+  for_each_used(lengths, [&](size_t, uint8_t length) {
     sum += 1u << (kMaxCodeLength - length);
     any_length = length;
     ++used;
-  }
+  });
   return used == 1 ? any_length == 1 : sum == 1u << kMaxCodeLength;
 }
 

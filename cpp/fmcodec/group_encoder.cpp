@@ -12,22 +12,21 @@
 namespace fmc {
 namespace {
 
-// Counts with four tables, so that runs of equal tokens do not wait for the store of the previous count.
+// Counts with two tables, so that runs of equal tokens do not wait for the store of the previous count.
 struct TokenCounter {
-  uint32_t partial[4][kTokens] = {};
+  static constexpr size_t kTables = 2;
+  uint32_t partial[kTables][kTokens] = {};
 
   void count(const uint8_t* tokens, size_t count) {
     size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-      for (size_t t = 0; t < 4; ++t) ++partial[t][tokens[i + t]];
+    for (; i + kTables <= count; i += kTables) {
+      for (size_t t = 0; t < kTables; ++t) ++partial[t][tokens[i + t]];
     }
     for (; i < count; ++i) ++partial[0][tokens[i]];
   }
   TokenHistogram total() const {
     TokenHistogram histogram;
-    for (size_t token = 0; token < kTokens; ++token) {
-      histogram[token] = uint64_t{partial[0][token]} + partial[1][token] + partial[2][token] + partial[3][token];
-    }
+    for (size_t token = 0; token < kTokens; ++token) histogram[token] = uint64_t{partial[0][token]} + partial[1][token];
     return histogram;
   }
 };
@@ -130,7 +129,7 @@ Tables GroupEncoder::choose_tables() {
 // Section 10, steps 5 to 7.
 CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t most_classes) {
   Classes chosen = choose_classes(items.statistics, symbols_.bands(),
-                                  {most_classes, spec_.effort == kExactEffort, token_minimum_});
+                                  {most_classes, spec_.effort == kExactEffort});
   Tables tables;
   for (const uint8_t item : items.item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   return choose_modes(std::move(tables), chosen.statistics);
@@ -155,7 +154,7 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
     for (size_t token = 0; token < kTokens; ++token) items[c].counts[token] = uint64_t{even[c][token]} + odd[c][token];
     items[c].symbols = items[c].counted();
   }
-  Classes chosen = choose_classes(items, kContexts, {kMaxClasses, true, token_minimum_});
+  Classes chosen = choose_classes(items, kContexts, {kMaxClasses, true});
   CostedTables costed;
   costed.tables.model = ClassModel::kNeighbours;
   costed.tables.class_map = chosen.class_of_item;
@@ -172,9 +171,9 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
 // Section 10, steps 6 and 7.
 CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
   for (TokenStatistics& statistics : classes) {
+    if (may_be_masked(statistics) && statistics.symbols >= diligence(spec_.effort).least_own_symbols)
+      statistics.mask_bytes = (statistics.symbols + 7) / 8;
     smooth(statistics);
-    if (!may_be_masked(statistics) || statistics.symbols < diligence(spec_.effort).least_own_symbols)
-      statistics.mask_bytes = 0;
   }
   if (spec_.effort == kExactEffort) count_masks(tables, classes);
   CostedTables costed{std::move(tables), symbols_.bands() * class_bits(classes.size())};
@@ -188,7 +187,7 @@ CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatisti
 
 // The masks of all streams that may have some.
 void GroupEncoder::count_masks(const Tables& tables, std::vector<TokenStatistics>& classes) {
-  use_map(tables);
+  classes_.assign(tables.class_map, kMaxClasses);
   for (size_t k = 0; k < classes.size(); ++k) {
     TokenStatistics& statistics = classes[k];
     statistics.mask_bytes = 0;
@@ -196,7 +195,7 @@ void GroupEncoder::count_masks(const Tables& tables, std::vector<TokenStatistics
     TokenCounter counter;
     const TableClass table{ClassMode::kMasked, statistics.is_predicted, 0, {}, {}, {}};
     for (const Block& block : symbols_.blocks()) {
-      const size_t mask_bytes = (bands_of(k) * block.tile.positions() + 7) / 8;
+      const size_t mask_bytes = (classes_.bands(k).size() * block.tile.positions() + 7) / 8;
       BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
       for_each_band(block, k, table,
                     [&](const uint8_t* tokens, size_t count) { kernels_.write_mask(tokens, count, &cursor); });
@@ -210,7 +209,7 @@ void GroupEncoder::count_masks(const Tables& tables, std::vector<TokenStatistics
 // Section 10, step 2.
 std::vector<bool> GroupEncoder::choose_predicted() {
   std::vector<bool> is_predicted(symbols_.bands());
-  if (symbols_.is_wide()) return is_predicted;
+  if (symbols_.is_wide() || symbols_.positions() < kLeastPredictedSymbols) return is_predicted;
   for (size_t band = 0; band < is_predicted.size(); ++band) {
     PredictionSample sample;
     for (const Block& block : symbols_.blocks()) {
@@ -222,11 +221,12 @@ std::vector<bool> GroupEncoder::choose_predicted() {
   return is_predicted;
 }
 
-// Section 10, steps 3 and 4.
+// Section 10, steps 2 and 3.
 GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_predicted) {
+  constexpr size_t kAllBuckets = 2 * kBuckets;
   const uint64_t positions = symbols_.positions();
-  BandItems counted{std::vector<uint8_t>(is_predicted.size()), std::vector<TokenStatistics>(2 * kBuckets)};
-  auto& [item_of_band, items] = counted;
+  std::vector<uint8_t> bucket_of_band(is_predicted.size());
+  std::array<SymbolRange, kAllBuckets> ranges;
   for (size_t band = 0; band < is_predicted.size(); ++band) {
     SymbolRange range = symbols_.range(band);
     if (is_predicted[band]) {
@@ -234,75 +234,81 @@ GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_pr
       for (const Block& block : symbols_.blocks())
         kernels_.measure_tokens(symbols_.residuals(block, band), block.tile.positions(), kResidualMinimum, &range);
     }
-    item_of_band[band] =
+    const auto bucket =
         static_cast<uint8_t>(bucket_of(range.magnitude, positions) + (is_predicted[band] ? kBuckets : 0));
-    TokenStatistics& item = items[item_of_band[band]];
-    item.is_predicted = is_predicted[band];
-    item.symbols += positions;
-    item.minimum = std::min(item.minimum, range.minimum);
-    item.maximum = std::max(item.maximum, range.maximum);
+    bucket_of_band[band] = bucket;
+    ranges[bucket].add(range);
   }
-  std::vector<size_t> filled;
-  std::array<size_t, 2 * kBuckets> counter_of_item{};
-  for (size_t i = 0; i < items.size(); ++i) {
-    if (items[i].symbols == 0) continue;
-    if (!items[i].is_predicted) items[i].shift = shift_for(items[i].minimum, items[i].maximum, token_minimum_);
-    counter_of_item[i] = filled.size();
-    filled.push_back(i);
-  }
-  const Diligence& effort = diligence(spec_.effort);
-  const bool counts_masks = spec_.effort < kExactEffort && effort.least_own_symbols < UINT64_MAX;
-  std::vector<TokenCounter> counters(filled.size()), masks(counts_masks ? filled.size() : 0);
-  for (const Block& block : symbols_.blocks()) {
-    const size_t count = block.tile.positions();
-    uint8_t* const nonzero = sampled_.reserve(count + kSlackBytes);
-    uint8_t* const mask = mask_.reserve(count / 8 + 1 + kSlackBytes);
-    for (size_t band = 0; band < item_of_band.size(); ++band) {
-      const TokenStatistics& item = items[item_of_band[band]];
-      const size_t index = counter_of_item[item_of_band[band]];
-      const uint8_t* const tokens = band_tokens(block, band, item.is_predicted, item.shift);
+  BandLists buckets;
+  buckets.assign(bucket_of_band, kAllBuckets);
+  const bool counts_masks = spec_.effort < kExactEffort && diligence(spec_.effort).least_own_symbols < UINT64_MAX;
+  BandItems counted;
+  std::array<uint8_t, kAllBuckets> item_of_bucket{};
+  for (size_t bucket = 0; bucket < kAllBuckets; ++bucket) {
+    const std::span<const uint32_t> bands = buckets.bands(bucket);
+    if (bands.empty()) continue;
+    item_of_bucket[bucket] = static_cast<uint8_t>(counted.statistics.size());
+    TokenStatistics& item = counted.statistics.emplace_back();
+    item.is_predicted = bucket >= kBuckets;
+    item.symbols = bands.size() * positions;
+    item.minimum = ranges[bucket].minimum;
+    item.maximum = ranges[bucket].maximum;
+    if (!item.is_predicted) item.shift = shift_for(item.minimum, item.maximum, token_minimum_);
+    TokenCounter values, masks;
+    for (const Block& block : symbols_.blocks()) {
+      const size_t count = gather_sample(block, bands, item);
       // Most maps are mostly zeros: these are told by a comparison and not counted one by one.
-      size_t sampled = 0, nonzero_count = 0;
-      BitCursor cursor{mask, 0};
-      for (size_t p = 0; p < count; p += kSamplePeriod) {
-        const size_t run = std::min<size_t>(effort.sample_run, count - p);
-        if (counts_masks) kernels_.write_mask(tokens + p, run, &cursor);
-        nonzero_count += kernels_.compact_nonzero(tokens + p, run, nonzero + nonzero_count);
-        sampled += run;
-      }
-      counters[index].count(nonzero, nonzero_count);
-      counters[index].partial[0][0] += static_cast<uint32_t>(sampled - nonzero_count);
-      if (counts_masks) masks[index].count(mask, sampled / 8);
+      uint8_t* const nonzero = nonzero_.reserve(count + kSlackBytes);
+      const size_t nonzero_count = kernels_.compact_nonzero(sample_.get(), count, nonzero);
+      values.count(nonzero, nonzero_count);
+      values.partial[0][0] += static_cast<uint32_t>(count - nonzero_count);
+      if (!counts_masks) continue;
+      BitCursor cursor{mask_.reserve(count / 8 + kSlackBytes), 0};
+      kernels_.write_mask(sample_.get(), count, &cursor);
+      masks.count(cursor.bytes, count / 8);
+    }
+    item.counts = values.total();
+    if (counts_masks) item.masks = masks.total();
+  }
+  for (const uint8_t bucket : bucket_of_band) counted.item_of_band.push_back(item_of_bucket[bucket]);
+  return counted;
+}
+
+// Brings those tokens of some bands of a block together that an effort looks at; returns their number.
+size_t GroupEncoder::gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item) {
+  const size_t positions = block.tile.positions(), run = diligence(spec_.effort).sample_run;
+  const size_t runs = (positions + kSamplePeriod - 1) / kSamplePeriod;
+  uint8_t* const sample = sample_.reserve(bands.size() * runs * run + kSlackBytes);
+  size_t count = 0;
+  for (const uint32_t band : bands) {
+    const uint8_t* const tokens = band_tokens(block, band, item.is_predicted, item.shift);
+    for (size_t p = 0; p < positions; p += kSamplePeriod) {
+      const size_t length = std::min(run, positions - p);
+      std::memcpy(sample + count, tokens + p, length);
+      count += length;
     }
   }
-  for (size_t i = 0; i < filled.size(); ++i) {
-    TokenStatistics& item = items[filled[i]];
-    item.counts = counters[i].total();
-    if (!counts_masks) continue;
-    item.masks = masks[i].total();
-    item.mask_bytes = (item.symbols + 7) / 8;
-  }
-  return counted;
+  return count;
+}
+
+void GroupEncoder::BandLists::assign(const std::vector<uint8_t>& number_of_band, size_t count) {
+  begin_.assign(count + 1, 0);
+  for (const uint8_t number : number_of_band) ++begin_[number + 1u];
+  for (size_t number = 0; number < count; ++number) begin_[number + 1] += begin_[number];
+  std::vector<size_t> next(begin_.begin(), begin_.end() - 1);
+  bands_.resize(number_of_band.size());
+  for (size_t band = 0; band < number_of_band.size(); ++band)
+    bands_[next[number_of_band[band]]++] = static_cast<uint32_t>(band);
 }
 
 void GroupEncoder::use_tables(const Tables& tables) {
   if (tables.model == ClassModel::kBands) {
-    use_map(tables);
+    classes_.assign(tables.class_map, kMaxClasses);
     codes_ = build_codes(tables, spec_.code_layout);
     return;
   }
   class_of_context_ = tables.class_of_context();
   rans_writer_.emplace(kernels_, tables);
-}
-
-void GroupEncoder::use_map(const Tables& tables) {
-  class_begin_.assign(kMaxClasses + 1, 0);
-  for (const uint8_t k : tables.class_map) ++class_begin_[k + 1];
-  for (size_t k = 0; k < kMaxClasses; ++k) class_begin_[k + 1] += class_begin_[k];
-  std::vector<size_t> next(class_begin_.begin(), class_begin_.end() - 1);
-  band_order_.resize(tables.class_map.size());
-  for (size_t band = 0; band < tables.class_map.size(); ++band)
-    band_order_[next[tables.class_map[band]]++] = static_cast<uint32_t>(band);
 }
 
 const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, bool is_predicted, int shift) {
@@ -311,17 +317,17 @@ const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, bool
 
 template <class Visit>
 void GroupEncoder::for_each_band(const Block& block, size_t class_index, const TableClass& table, const Visit& visit) {
-  for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i)
-    visit(band_tokens(block, band_order_[i], table.is_predicted, table.shift), block.tile.positions());
+  for (const uint32_t band : classes_.bands(class_index))
+    visit(band_tokens(block, band, table.is_predicted, table.shift), block.tile.positions());
 }
 
 // The symbols of the bands of a class, for their low bits.
 const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_index) {
   const uint64_t positions = block.tile.positions();
-  int32_t* const gathered = class_symbols_.reserve(bands_of(class_index) * positions);
-  for (size_t i = 0; i < bands_of(class_index); ++i)
-    std::copy_n(symbols_.symbols(block, band_order_[class_begin_[class_index] + i]), positions,
-                gathered + i * positions);
+  const std::span<const uint32_t> bands = classes_.bands(class_index);
+  int32_t* const gathered = class_symbols_.reserve(bands.size() * positions);
+  for (size_t i = 0; i < bands.size(); ++i)
+    std::copy_n(symbols_.symbols(block, bands[i]), positions, gathered + i * positions);
   return gathered;
 }
 
@@ -341,16 +347,17 @@ bool GroupEncoder::covers(const Block& block, const TableClass& table) const {
 
 // Whether static tables can code the stream of a class: all symbols fit the shift, and all tokens have a code.
 bool GroupEncoder::fits(const Block& block, size_t class_index, const TableClass& table) {
-  if (bands_of(class_index) == 0) return true;
+  const std::span<const uint32_t> bands = classes_.bands(class_index);
+  if (bands.empty()) return true;
   if (covers(block, table)) return true;  // calibrated tables nearly always do, and need no look at the tokens
   if (symbols_.is_wide()) {
     SymbolRange range;
-    for (size_t i = class_begin_[class_index]; i < class_begin_[class_index + 1]; ++i)
-      kernels_.measure_symbols(symbols_.symbols(block, band_order_[i]), block.tile.positions(), &range);
+    for (const uint32_t band : bands)
+      kernels_.measure_symbols(symbols_.symbols(block, band), block.tile.positions(), &range);
     if (shift_for(range.minimum, range.maximum, token_minimum_) > table.shift) return false;
   }
   TokenCounter values, masks;
-  const size_t mask_bytes = (bands_of(class_index) * block.tile.positions() + 7) / 8;
+  const size_t mask_bytes = (bands.size() * block.tile.positions() + 7) / 8;
   BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
   for_each_band(block, class_index, table, [&](const uint8_t* tokens, size_t count) {
     values.count(tokens, count);
@@ -377,7 +384,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
     const TableClass& table = tables.classes[k];
     if (spec_.tables && !fits(block, k, table)) return false;
     if (table.mode == ClassMode::kZero) continue;
-    stream_writer_.begin(codes_[k], bands_of(k) * block.tile.positions());
+    stream_writer_.begin(codes_[k], classes_.bands(k).size() * block.tile.positions());
     for_each_band(block, k, table,
                   [&](const uint8_t* tokens, size_t count) { stream_writer_.add(tokens, count); });
     stream_writer_.end(table.shift > 0 ? gather_symbols(block, k) : nullptr, &cursor);
@@ -393,7 +400,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
 bool GroupEncoder::write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out) {
   const size_t count = symbols_.count(block);
   const uint8_t* const tokens = ordered_.get() + block.first_symbol;
-  uint8_t* const classes = classes_.reserve(count + kSlackBytes);
+  uint8_t* const classes = class_of_token_.reserve(count + kSlackBytes);
   kernels_.translate(contexts_.get() + block.first_symbol, count, class_of_context_.data(), classes);
   if (spec_.tables) {
     for (size_t i = 0; i < count; ++i) {

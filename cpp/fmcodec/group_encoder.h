@@ -40,10 +40,23 @@ class GroupEncoder {
  private:
   using Block = GroupSymbols::Block;
 
-  // What section 10 calls items, made of bands: kBuckets of true tokens, kBuckets of residuals.
+  // What section 10 calls items, made of bands: non-empty buckets, first of true tokens, then of residuals.
   struct BandItems {
     std::vector<uint8_t> item_of_band;
     std::vector<TokenStatistics> statistics;  // by item
+  };
+
+  // The bands that have a number (of a class or item), in ascending order.
+  class BandLists {
+   public:
+    void assign(const std::vector<uint8_t>& number_of_band, size_t count);
+    std::span<const uint32_t> bands(size_t number) const {
+      return std::span(bands_).subspan(begin_[number], begin_[number + 1] - begin_[number]);
+    }
+
+   private:
+    std::vector<uint32_t> bands_;
+    std::vector<size_t> begin_;  // by number
   };
 
   void order_blocks();
@@ -54,11 +67,10 @@ class GroupEncoder {
   CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes);
   std::vector<bool> choose_predicted();
   BandItems count_items(const std::vector<bool>& is_predicted);
+  size_t gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item);
   void count_masks(const Tables& tables, std::vector<TokenStatistics>& classes);
 
   void use_tables(const Tables& tables);
-  // Which bands each class has.
-  void use_map(const Tables& tables);
   // Calls visit(tokens, count) for each band of a class in a block. The tokens are valid until the next band.
   template <class Visit>
   void for_each_band(const Block& block, size_t class_index, const TableClass& table, const Visit& visit);
@@ -71,7 +83,6 @@ class GroupEncoder {
   bool write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out);
   void write_raw(const Block& block, ByteBuffer& out);
 
-  size_t bands_of(size_t class_index) const { return class_begin_[class_index + 1] - class_begin_[class_index]; }
   void add_part(EncodedGroup& group, size_t begin) const;
   uint64_t raw_size_bytes(const Block& block) const;
 
@@ -84,8 +95,7 @@ class GroupEncoder {
   ClassStreamWriter stream_writer_;
 
   // With bands.
-  std::vector<uint32_t> band_order_;  // kept bands, by class
-  std::vector<size_t> class_begin_;   // into band_order_
+  BandLists classes_;
   // With contexts from neighbours.
   std::array<uint8_t, 256> class_of_context_{};
   std::optional<RansWriter> rans_writer_;
@@ -93,7 +103,7 @@ class GroupEncoder {
   Lattice lattice_;
   bool is_ordered_ = false;             // ordered_ and contexts_ are those of the group
   Buffer<uint8_t> ordered_, contexts_;  // by phase, at first_symbol of each block
-  Buffer<uint8_t> sampled_, mask_, classes_, bits_;
+  Buffer<uint8_t> sample_, nonzero_, mask_, class_of_token_, bits_;
   Buffer<int32_t> class_symbols_;
 };
 

@@ -56,8 +56,7 @@ using DenseCounts = std::vector<uint64_t>;
 // taken to have the same share in any class.
 class ClassMeasure {
  public:
-  explicit ClassMeasure(bool is_exact, const std::vector<TokenStatistics>& items, int32_t token_minimum)
-      : is_exact_(is_exact), token_minimum_(token_minimum) {
+  explicit ClassMeasure(bool is_exact, const std::vector<TokenStatistics>& items) : is_exact_(is_exact) {
     for (size_t token = 0; is_exact && token < kTokens; ++token) {
       const auto occurs = [&](const TokenStatistics& item) { return item.counts[token] > 0; };
       if (std::any_of(items.begin(), items.end(), occurs)) tokens_.push_back(static_cast<uint8_t>(token));
@@ -71,9 +70,8 @@ class ClassMeasure {
       return counts;
     }
     DenseCounts counts(kBins);
-    const int32_t minimum = item.is_predicted ? kResidualMinimum : token_minimum_;
-    for (int32_t token = 0; token < static_cast<int32_t>(kTokens); ++token)
-      counts[bin_of(static_cast<uint32_t>(std::abs(((token - minimum) & 255) + minimum)))] += item.counts[token];
+    for (int32_t h = item.minimum >> item.shift; h <= item.maximum >> item.shift; ++h)
+      counts[bin_of(static_cast<uint32_t>(std::abs(h)))] += item.counts[static_cast<uint8_t>(h)];
     return counts;
   }
 
@@ -102,7 +100,6 @@ class ClassMeasure {
   }
 
   bool is_exact_;
-  int32_t token_minimum_;
   std::vector<uint8_t> tokens_;
 };
 
@@ -159,8 +156,7 @@ uint64_t prediction_cost(uint64_t symbols, const TokenCost& cost, bool is_signed
 }  // namespace
 
 bool pays_prediction(const PredictionSample& sample, bool is_signed) {
-  constexpr uint64_t kLeastSymbols = 128;
-  return sample.symbols >= kLeastSymbols && 16 * prediction_cost(sample.symbols, sample.residuals, true) <
+  return sample.symbols >= kLeastPredictedSymbols && 16 * prediction_cost(sample.symbols, sample.residuals, true) <
                                                 15 * prediction_cost(sample.symbols, sample.tokens, is_signed);
 }
 
@@ -171,7 +167,7 @@ int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum) {
 }
 
 Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, const ClassChoice& choice) {
-  const ClassMeasure measure(choice.is_exact, items, choice.token_minimum);
+  const ClassMeasure measure(choice.is_exact, items);
   std::vector<Candidate> candidates = candidates_of(measure, items);
   uint64_t cost = 0;
   for (const Candidate& c : candidates) cost += c.cost;
@@ -252,12 +248,16 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
   const auto value_bits = [&](const TokenHistogram& counts, const CodeLengths& lengths) {
     return scaled(coded_bits(counts, lengths), statistics.symbols, total) + table_size_bits(lengths, is_ascending);
   };
-  plain.table.mode = ClassMode::kPlain;
-  plain.table.is_predicted = statistics.is_predicted;
-  plain.table.value_lengths = codes.lengths(values);
-  plain.bits =
-      value_bits(values, plain.table.value_lengths) + static_cast<uint64_t>(statistics.shift) * statistics.symbols;
-  if (!may_be_masked(statistics)) return plain;
+  // Where every other symbol is 0, a mask never costs more than the bit that a code spends on zeros.
+  const bool is_masked = may_be_masked(statistics) && 2 * values[0] >= total;
+  if (!is_masked) {
+    plain.table.mode = ClassMode::kPlain;
+    plain.table.is_predicted = statistics.is_predicted;
+    plain.table.value_lengths = codes.lengths(values);
+    plain.bits =
+        value_bits(values, plain.table.value_lengths) + static_cast<uint64_t>(statistics.shift) * statistics.symbols;
+    if (!may_be_masked(statistics)) return plain;
+  }
 
   CostedClass masked;
   masked.table.mode = ClassMode::kMasked;
@@ -284,7 +284,7 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
     }
   }
   masked.bits = value_bits(nonzero, masked.table.value_lengths) + mask_bits;
-  return masked.bits < plain.bits ? masked : plain;
+  return is_masked || masked.bits < plain.bits ? masked : plain;
 }
 
 CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum) {

@@ -23,6 +23,7 @@ int bucket_of(uint64_t magnitude, uint64_t count);
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum);
 
 // Section 10, step 2: whether a band is to be predicted. `is_signed` tells of its true tokens.
+inline constexpr uint64_t kLeastPredictedSymbols = 128;
 bool pays_prediction(const PredictionSample& sample, bool is_signed);
 
 // Tokens of an item or class. `counts` and `masks` may cover a sample of the symbols.
@@ -48,7 +49,6 @@ struct Classes {
 struct ClassChoice {
   size_t most_classes;
   bool is_exact;  // classes are compared by all tokens, not by bins
-  int32_t token_minimum;
 };
 Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_entries, const ClassChoice& choice);
 

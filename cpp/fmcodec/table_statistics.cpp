@@ -167,7 +167,7 @@ Tables TableStatistics::build() const {
     item.add({is_predicted[band], item.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens, 0,
               folded.masks});
   }
-  Classes chosen = choose_classes(items, bands_.size(), {spec_.most_classes(), true, spec_.token_minimum()});
+  Classes chosen = choose_classes(items, bands_.size(), {spec_.most_classes(), true});
   Tables tables;
   for (const uint8_t item : item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   for (TokenStatistics& statistics : chosen.statistics) {

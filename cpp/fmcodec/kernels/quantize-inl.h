@@ -198,15 +198,15 @@ HWY_ATTR void measure_tokens(const uint8_t* tokens, size_t count, int32_t token_
   const size_t whole = count - count % lanes;
   for (size_t i = 0; i < whole; i += lanes) add(hn::LoadU(U8(), tokens + i));
   if (whole < count) {
-    // The last vector is filled up with its first token, whose magnitude is taken off again.
     const auto valid = hn::FirstN(U8(), count - whole);
-    add(hn::IfThenElse(valid, hn::LoadU(U8(), tokens + whole), hn::Set(U8(), tokens[whole])));
-    const int32_t filler = ((tokens[whole] - token_minimum) & 255) + token_minimum;
-    range->magnitude -= (lanes - (count - whole)) * static_cast<uint64_t>(filler < 0 ? -filler : filler);
+    const auto token = hn::IfThenElseZero(valid, hn::LoadU(U8(), tokens + whole));
+    const auto above = hn::IfThenElseZero(valid, hn::Sub(token, minimum));
+    lowest = hn::Min(lowest, hn::Or(above, hn::VecFromMask(U8(), hn::Not(valid))));
+    highest = hn::Max(highest, above);
+    const auto magnitude = hn::IfThenElse(hn::Gt(token, last_positive), hn::Sub(hn::Zero(U8()), token), token);
+    sums = hn::Add(sums, hn::SumsOf8(magnitude));
   }
-  HWY_ALIGN uint64_t sum_lane[HWY_MAX_BYTES / 8];
-  hn::Store(sums, d64, sum_lane);
-  for (size_t k = 0; k < hn::Lanes(d64); ++k) range->magnitude += sum_lane[k];
+  range->magnitude += hn::GetLane(hn::SumOfLanes(d64, sums));
   range->minimum = HWY_MIN(range->minimum, least_byte(lowest) + token_minimum);
   range->maximum = HWY_MAX(range->maximum, 255 - least_byte(hn::Not(highest)) + token_minimum);
 }
