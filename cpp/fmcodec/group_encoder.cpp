@@ -171,9 +171,9 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
 // Section 10, steps 6 and 7.
 CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
   for (TokenStatistics& statistics : classes) {
-    if (may_be_masked(statistics) && statistics.symbols >= diligence(spec_.effort).least_own_symbols)
-      statistics.mask_bytes = (statistics.symbols + 7) / 8;
     smooth(statistics);
+    if (may_be_masked(statistics) && statistics.symbols >= diligence(spec_.effort).least_own_symbols)
+      use_sampled_masks(statistics);
   }
   if (spec_.effort == kExactEffort) count_masks(tables, classes);
   CostedTables costed{std::move(tables), symbols_.bands() * class_bits(classes.size())};

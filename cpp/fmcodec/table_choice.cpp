@@ -222,13 +222,15 @@ uint64_t TokenStatistics::counted() const { return std::accumulate(counts.begin(
 constexpr uint64_t kCountedWeight = 64;
 
 void smooth(TokenStatistics& statistics) {
-  if (statistics.mask_bytes > 0) {
-    for (uint64_t& count : statistics.masks) count = count * kCountedWeight + 1;
-  }
   if (statistics.counted() == statistics.symbols) return;
   for (uint64_t& count : statistics.counts) count *= kCountedWeight;
   for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h)
     ++statistics.counts[static_cast<uint8_t>(h)];
+}
+
+void use_sampled_masks(TokenStatistics& statistics) {
+  statistics.mask_bytes = (statistics.symbols + 7) / 8;
+  for (uint64_t& count : statistics.masks) count = count * kCountedWeight + 1;
 }
 
 bool may_be_masked(const TokenStatistics& statistics) {

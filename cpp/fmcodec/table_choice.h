@@ -55,6 +55,9 @@ Classes choose_classes(const std::vector<TokenStatistics>& items, uint64_t map_e
 // Section 10, step 5.
 void smooth(TokenStatistics& statistics);
 
+// Section 10, step 6: lets `masks`, counted in a sample, decide about the mask table.
+void use_sampled_masks(TokenStatistics& statistics);
+
 // Whether a class may be masked (section 10, step 6).
 bool may_be_masked(const TokenStatistics& statistics);
 

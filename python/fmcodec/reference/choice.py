@@ -14,8 +14,6 @@ from fmcodec.reference.entropy import (
     TOKEN_COUNT,
     Code,
     fits,
-    grouped_lengths,
-    limited_lengths,
     mask_bytes,
     residuals_from_symbols,
     smallest_shift,
@@ -24,6 +22,7 @@ from fmcodec.reference.entropy import (
     tokens_from_symbols,
 )
 from fmcodec.reference.lattice import ordered_phases
+from fmcodec.reference.lengths import grouped_lengths, limited_lengths
 from fmcodec.reference.rans import TOTAL, frequencies_of, lane_count, weights_of
 from fmcodec.reference.tables import (
     CONTEXT_COUNT,
@@ -37,8 +36,8 @@ from fmcodec.reference.tables import (
 )
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
-MOST_CLASSES = 32
 EXACT_EFFORT = 3
+MOST_CLASSES = {1: 4, 2: 8, 3: 32}
 FEW_CLASSES = 4
 OWN_MASK_SYMBOLS = {1: math.inf, 2: 65536, 3: 0}
 LARGEST_BUCKET = 31
@@ -123,19 +122,28 @@ class Item(NamedTuple):
     largest: int
     histogram: IntArray
     is_predicted: bool = False
+    # Counts of mask bytes, of a sample or of all `mask_count` of them; 0: masks are not looked at.
+    masks: IntArray = np.zeros(TOKEN_COUNT, dtype=np.int64)
+    mask_count: int = 0
 
     @property
     def counted(self) -> int:
         """Section 10.4: ``m``, the symbols in the histogram; there are ``symbol_count`` in all."""
         return int(self.histogram.sum())
 
-    @property
-    def cost(self) -> int:
-        """Section 10.4: estimated bits of the tokens and the table, in units of 2^-16 bits."""
-        counts = [int(count) for count in self.histogram[self.histogram > 0]]
+    def cost(self, *, is_exact: bool) -> int:
+        """Section 10.4: estimated bits of the tokens and the table, in units of 2^-16 bits, by tokens or by bins."""
+        counts: list[int] = [count for count in (self.histogram if is_exact else self.bins).tolist() if count]
         token_bits = self.counted * log2_fixed(self.counted) - sum(count * log2_fixed(count) for count in counts)
-        table_bits = 8 if len(counts) < 2 else 24 + 4 * len(counts)
+        table_bits = 8 if len(counts) < 2 else 24 + (4 if is_exact else 16) * len(counts)
         return self.symbol_count * token_bits // self.counted + table_bits * 65536
+
+    @property
+    def bins(self) -> IntArray:
+        """Section 10.4: the histogram by bins of magnitudes."""
+        numbers = np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1)
+        bins = [bin_of_magnitude(abs(number)) for number in numbers.tolist()]
+        return np.bincount(bins, self.histogram[numbers % TOKEN_COUNT]).astype(np.int64)
 
     def joined(self, other: Item) -> Item:
         """The class of both."""
@@ -146,6 +154,7 @@ class Item(NamedTuple):
             largest=max(self.largest, other.largest),
             histogram=self.histogram + other.histogram,
             is_predicted=self.is_predicted,
+            masks=self.masks + other.masks,
         )
 
     def smoothed(self) -> Item:
@@ -157,22 +166,33 @@ class Item(NamedTuple):
         return self._replace(histogram=histogram)
 
 
+def bin_of_magnitude(magnitude: int) -> int:
+    """Section 10.4: small magnitudes, then half-octaves."""
+    octave = magnitude.bit_length() - 1
+    return magnitude if magnitude < 4 else 2 * octave + (magnitude >> (octave - 1) & 1)
+
+
 def bucket_items(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int, sample_run: int) -> dict[int, Item]:
-    """Section 10.3: the non-empty buckets with their shifts and histograms; blocks are kept bands by positions.
+    """Section 10.3: the non-empty buckets with their shifts and counts; blocks are kept bands by positions.
 
     Buckets from 32 on are those of predicted bands, for which the blocks hold residuals.
     """
     symbols = np.concatenate(blocks, axis=1)
-    positions = np.concatenate([np.arange(block.shape[1]) for block in blocks])
-    counted = symbols[:, positions % SAMPLE_PERIOD < sample_run]
+    samples = [block[:, np.arange(block.shape[1]) % SAMPLE_PERIOD < sample_run] for block in blocks]
     items = {}
     for bucket in np.unique(bucket_of).tolist():
         members = symbols[bucket_of == bucket]
         is_predicted = bucket >= BUCKETS
         shift = smallest_shift(members, stream_minimum(minimum, is_predicted=is_predicted))
-        tokens = tokens_from_symbols(counted[bucket_of == bucket], shift)
-        histogram = np.bincount(tokens.reshape(-1), minlength=TOKEN_COUNT)
-        items[bucket] = Item(shift, members.size, int(members.min()), int(members.max()), histogram, is_predicted)
+        histogram = np.zeros(TOKEN_COUNT, dtype=np.int64)
+        masks = np.zeros(TOKEN_COUNT, dtype=np.int64)
+        for sample in samples:
+            tokens = tokens_from_symbols(sample[bucket_of == bucket], shift).reshape(-1)
+            histogram += np.bincount(tokens, minlength=TOKEN_COUNT)
+            masks += np.bincount(mask_bytes(tokens[: tokens.size // 8 * 8]), minlength=TOKEN_COUNT)
+        items[bucket] = Item(
+            shift, members.size, int(members.min()), int(members.max()), histogram, is_predicted, masks
+        )
     return items
 
 
@@ -191,17 +211,24 @@ def context_items(blocks: Sequence[IntArray]) -> dict[int, Item]:
 
 
 def choose_classes(
-    items: dict[int, Item], map_entries: int, most_classes: int = MOST_CLASSES
+    items: dict[int, Item], map_entries: int, most_classes: int, *, is_exact: bool
 ) -> list[tuple[int, Item]]:
     """Section 10.4: joins neighbouring items; the first item of each class, and the class."""
+
+    def increase(left: Item, right: Item) -> int:
+        costs = (item.cost(is_exact=is_exact) for item in (left.joined(right), left, right))
+        return next(costs) - sum(costs)
+
     classes = sorted(items.items())
     best: tuple[int, list[tuple[int, Item]]] | None = None
     while True:
-        total = sum(item.cost for _, item in classes) + map_entries * class_width(len(classes)) * 65536
+        total = (
+            sum(item.cost(is_exact=is_exact) for _, item in classes) + map_entries * class_width(len(classes)) * 65536
+        )
         if best is None or len(classes) >= most_classes or total < best[0]:
             best = total, classes
         increases = [
-            (left.joined(right).cost - left.cost - right.cost, place)
+            (increase(left, right), place)
             for place, ((_, left), (_, right)) in enumerate(itertools.pairwise(classes))
             if (left.shift, left.is_predicted) == (right.shift, right.is_predicted)
         ]
@@ -245,39 +272,44 @@ def expected_mask_bits(number: int, symbol_count: int) -> int:
     return (bits * -(-symbol_count // 8) >> 48) + 6
 
 
-def choose_mode(item: Item, mask_histogram: IntArray | None, spec: CodecSpec) -> tuple[TableClass, int]:
-    """Section 10.6: mode and tables of a smoothed class, and its bits; without a histogram only standard masks."""
+def choose_mode(item: Item, spec: CodecSpec) -> tuple[TableClass, int]:
+    """Section 10.6: mode and tables of a smoothed class, and its bits; without counts of masks only standard ones."""
     zeros, total = int(item.histogram[0]), int(item.histogram.sum())
     if zeros == total and item.shift == 0:
         return TableClass(mode="zero"), 0
     order = scan_order(stream_minimum(token_minimum(spec), is_predicted=item.is_predicted))
-    value_lengths, token_bits, table_bits = fitted_table(item.histogram, order, spec)
-    plain_bits = item.symbol_count * token_bits // total + table_bits + item.shift * item.symbol_count
-    plain = TableClass(mode="plain", shift=item.shift, predicted=item.is_predicted, value_lengths=value_lengths)
     if not may_be_masked(item):
-        return plain, plain_bits
-
+        return _plain_class(item, order, spec)
     nonzero_histogram = item.histogram.copy()
     nonzero_histogram[0] = 0
     value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, spec)
     masked_bits = item.symbol_count * token_bits // total + table_bits
     number = nearest_mask_table(total - zeros, total)
     mask_lengths = standard_mask_tables()[number]
-    if mask_histogram is None:
+    if item.mask_count == 0:
         masked_bits += expected_mask_bits(number, item.symbol_count)
     else:
-        standard_bits = mask_bits(mask_histogram, mask_lengths)
-        own_lengths = fitted_lengths(mask_histogram, spec)
-        own_bits = mask_bits(mask_histogram, own_lengths)
+        standard_bits = mask_bits(item, mask_lengths)
+        own_lengths = fitted_lengths(item.masks, spec)
+        own_bits = mask_bits(item, own_lengths)
         if own_bits < standard_bits:
             mask_lengths = own_lengths
         masked_bits += min(own_bits, standard_bits)
-    if masked_bits >= plain_bits:
-        return plain, plain_bits
     masked = TableClass(
         mode="masked", predicted=item.is_predicted, value_lengths=value_lengths, mask_lengths=mask_lengths
     )
+    if 2 * zeros < total:
+        plain, plain_bits = _plain_class(item, order, spec)
+        if plain_bits <= masked_bits:
+            return plain, plain_bits
     return masked, masked_bits
+
+
+def _plain_class(item: Item, order: Sequence[int], spec: CodecSpec) -> tuple[TableClass, int]:
+    value_lengths, token_bits, table_bits = fitted_table(item.histogram, order, spec)
+    bits = item.symbol_count * token_bits // int(item.histogram.sum()) + table_bits + item.shift * item.symbol_count
+    plain = TableClass(mode="plain", shift=item.shift, predicted=item.is_predicted, value_lengths=value_lengths)
+    return plain, bits
 
 
 def may_be_masked(item: Item) -> bool:
@@ -286,28 +318,29 @@ def may_be_masked(item: Item) -> bool:
     return item.shift == 0 and 0 < zeros < total and 64 * zeros >= total
 
 
-def mask_bits(histogram: IntArray, lengths: Sequence[int]) -> int:
-    """Bits of all masks and of their table."""
+def mask_bits(item: Item, lengths: Sequence[int]) -> int:
+    """Section 10.6: bits of all masks and of their table."""
     writer = BitWriter()
     write_mask_table(writer, lengths)
-    return Code(lengths).bit_count(histogram) + len(writer)
+    return item.mask_count * Code(lengths).bit_count(item.masks) // int(item.masks.sum()) + len(writer)
 
 
 def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntArray], spec: CodecSpec) -> CostedTables:
     """Sections 10.5 and 10.6: the modes of the classes of a map; blocks are kept bands by rows by columns, and hold
     residuals for predicted bands."""
-    smoothed = [item.smoothed() for item in classes]
-    is_counted = [may_be_masked(item) and item.symbol_count >= OWN_MASK_SYMBOLS[spec.effort] for item in smoothed]
-    histograms = np.zeros((len(classes), TOKEN_COUNT), dtype=np.int64)
-    if any(is_counted):
-        for block in blocks:
-            for number in range(len(classes)):
-                stream = block[np.array(tables.class_map) == number].reshape(-1)
-                histograms[number] += np.bincount(mask_bytes(stream), minlength=TOKEN_COUNT)
-    chosen = [
-        choose_mode(item, histograms[number] if is_counted[number] else None, spec)
-        for number, item in enumerate(smoothed)
-    ]
+    chosen = []
+    for number, item in enumerate(classes):
+        smoothed = item.smoothed()
+        if may_be_masked(smoothed) and item.symbol_count >= OWN_MASK_SYMBOLS[spec.effort]:
+            if spec.effort == EXACT_EFFORT:
+                members = np.array(tables.class_map) == number
+                masks = np.concatenate([mask_bytes(block[members].reshape(-1)) for block in blocks])
+                counts = np.bincount(masks, minlength=TOKEN_COUNT)
+                smoothed = smoothed._replace(masks=counts, mask_count=masks.size)
+            else:
+                counts = COUNTED_WEIGHT * item.masks + 1
+                smoothed = smoothed._replace(masks=counts, mask_count=-(-item.symbol_count // 8))
+        chosen.append(choose_mode(smoothed, spec))
     map_bits = len(tables.class_map) * class_width(len(classes))
     table_classes = tuple(table_class for table_class, _ in chosen)
     return CostedTables(
@@ -325,14 +358,14 @@ def _numbered_classes(chosen: Sequence[tuple[int, Item]], item_count: int) -> In
 def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
     """Sections 10.2 to 10.6 and 10.9: the tables of a group; blocks are kept bands by rows by columns."""
     predicted = predicted_bands(blocks, spec)
+    most_classes = MOST_CLASSES[spec.effort]
     if spec.effort < EXACT_EFFORT:
-        most_classes = FEW_CLASSES if spec.effort == 1 else MOST_CLASSES
         return _choose_band_tables(blocks, spec, predicted, most_classes).tables
-    candidates = [_choose_band_tables(blocks, spec, predicted, most) for most in (MOST_CLASSES, FEW_CLASSES)]
+    candidates = [_choose_band_tables(blocks, spec, predicted, most) for most in (most_classes, FEW_CLASSES)]
     if predicted.any():
-        candidates.append(_choose_band_tables(blocks, spec, np.zeros_like(predicted), MOST_CLASSES))
+        candidates.append(_choose_band_tables(blocks, spec, np.zeros_like(predicted), most_classes))
     if all(fits(block, 0, token_minimum(spec)) for block in blocks):
-        chosen = choose_classes(context_items(blocks), CONTEXT_COUNT)
+        chosen = choose_classes(context_items(blocks), CONTEXT_COUNT, most_classes, is_exact=True)
         candidates.append(_weigh_classes(chosen, blocks, token_minimum(spec)))
     return min(candidates, key=lambda candidate: candidate.bits).tables
 
@@ -365,7 +398,7 @@ def _choose_band_tables(
     magnitudes = np.sum([np.abs(block).sum(axis=1) for block in by_position], axis=0).tolist()
     bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes]) + BUCKETS * predicted
     items = bucket_items(by_position, bucket_of, token_minimum(spec), SAMPLE_RUN[spec.effort])
-    chosen = choose_classes(items, band_count, most_classes)
+    chosen = choose_classes(items, band_count, most_classes, is_exact=spec.effort == EXACT_EFFORT)
     class_map = _numbered_classes(chosen, 2 * BUCKETS)[bucket_of]
     return _choose_modes(_unfinished(class_map, chosen), [item for _, item in chosen], blocks, spec)
 

@@ -141,7 +141,9 @@ def tile_shape(spec: CodecSpec, channels: int, rows: int, columns: int) -> tuple
         return min(spec.block_shape[0], rows), min(spec.block_shape[1], columns)
     positions = max(64, BLOCK_VALUES // channels)
     if columns <= positions:
-        return min(rows, positions // columns), columns
+        most_rows = positions // columns
+        tiles = max(1, (2 * rows + most_rows) // (2 * most_rows))
+        return -(-rows // tiles), columns
     return 1, positions
 
 
