@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import struct
 from typing import Any
 
@@ -221,17 +222,18 @@ def test_grouped_lengths_by_hand() -> None:
     # Two take a quarter each; then half of the codes is left to four. Halves only would give the second one 3 bits.
     quarters = histogram_of({10: 8, 20: 8, 30: 4, 40: 4, 50: 4, 60: 4})
     assert reference.grouped_lengths(quarters, 15)[[10, 20, 30, 40, 50, 60]].tolist() == [2, 2, 3, 3, 3, 3]
-    # Seven that halve take a half each. At a limit of 5 bits, weights are at least 127 / 16 + 1: four are alike then.
+    # Seven that halve take a half each. At a limit of 5 bits, weights are at least 127 / 16 + 1, so that four are alike;
+    # as many bits as 1, 2, 3, 5, 5, 5, 5 take, but fewer splits.
     halves = histogram_of({token: 64 >> token for token in range(7)})
     assert reference.grouped_lengths(halves, 15)[:7].tolist() == [1, 2, 3, 4, 5, 6, 6]
-    assert reference.grouped_lengths(halves, 5)[:7].tolist() == [1, 2, 3, 5, 5, 5, 5]
+    assert reference.grouped_lengths(halves, 5)[:7].tolist() == [1, 3, 3, 4, 4, 4, 4]
     assert reference.grouped_lengths(histogram_of({7: 9}), 8)[7] == 1
     assert not reference.grouped_lengths(histogram_of({}), 8).any()
 
 
 def test_grouped_lengths_order_by_sixteenths_of_octaves() -> None:
     # 64 to 67 have one key, so the smallest token comes first; 68 has the next one.
-    assert reference.grouped_lengths(np.array([64, 67, 65]), 15).tolist() == [1, 2, 2]
+    assert reference.grouped_lengths(np.array([64, 67, 64]), 15).tolist() == [1, 2, 2]
     assert reference.grouped_lengths(np.array([64, 67, 68]), 15).tolist() == [2, 2, 1]
 
 
@@ -325,17 +327,19 @@ def test_class_section_by_hand() -> None:
 
 
 def item_of(shift: int, histogram: Any) -> choice.Item:
-    return choice.Item(shift, int(histogram.sum()), 0, 0, histogram)
+    last = int(np.flatnonzero(histogram)[-1])
+    return choice.Item(shift, int(histogram.sum()), 0, last << shift, histogram)
 
 
-def test_classes_are_joined_pair_by_pair_and_the_best_state_counts() -> None:
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_classes_are_joined_pair_by_pair_and_the_best_state_counts(is_exact: bool) -> None:
     rng = np.random.default_rng(3)
     for _ in range(30):
         items = {
             3 * i: item_of(int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
             for i in range(7)
         }
-        chosen = choice.choose_classes(items, 20)
+        chosen = choice.choose_classes(items, 20, 32, is_exact=is_exact)
         ends = [first for first, _ in chosen]
         assert ends == sorted(ends) and ends[0] == 0
         histograms = [
@@ -345,7 +349,7 @@ def test_classes_are_joined_pair_by_pair_and_the_best_state_counts() -> None:
         assert all((item.histogram == histogram).all() for (_, item), histogram in zip(chosen, histograms, strict=True))
 
         def total(classes: list[choice.Item]) -> int:
-            return sum(item.cost for item in classes) + 20 * (len(classes) - 1).bit_length() * 65536
+            return sum(item.cost(is_exact=is_exact) for item in classes) + 20 * (len(classes) - 1).bit_length() * 65536
 
         # Neither no joining nor joining one more pair is cheaper.
         classes = [item for _, item in chosen]
@@ -355,17 +359,27 @@ def test_classes_are_joined_pair_by_pair_and_the_best_state_counts() -> None:
                 assert total(classes) <= total([*classes[:i], left.joined(right), *classes[i + 2 :]])
 
 
-def test_at_most_32_classes() -> None:
+@pytest.mark.parametrize("most", [4, 8, 32])
+def test_at_most_so_many_classes(most: int) -> None:
     items = {i: item_of(0, histogram_of({i: 10**6, 255: 10**6 + i})) for i in range(97)}
-    assert len(choice.choose_classes(items, 97)) == 32
+    assert len(choice.choose_classes(items, 97, most, is_exact=True)) == most
 
 
 def test_cost_of_a_class_by_hand() -> None:
     # Counted once in four: 3 zeros and 1 one cost 4 * 2 - 3 * log2 3 bits.
     item = choice.Item(0, 16, 0, 1, histogram_of({0: 3, 1: 1}))
-    assert item.cost == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
-    assert item._replace(symbol_count=4).cost == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
-    assert choice.Item(0, 99, 0, 0, histogram_of({0: 25})).cost == 8 * 65536
+    assert item.cost(is_exact=True) == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
+    assert item.cost(is_exact=False) == 4 * (4 * 131072 - 3 * 103872) + (24 + 32) * 65536
+    assert item._replace(symbol_count=4).cost(is_exact=True) == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
+    assert choice.Item(0, 99, 0, 0, histogram_of({0: 25})).cost(is_exact=True) == 8 * 65536
+    # 3 and -3 share a bin, so that only the tables cost something.
+    alike = choice.Item(0, 9, -3, 3, histogram_of({3: 4, 253: 5}))
+    assert alike.cost(is_exact=False) == 8 * 65536
+
+
+def test_bins_are_small_magnitudes_then_half_octaves() -> None:
+    bins = [choice.bin_of_magnitude(magnitude) for magnitude in (0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 127, 128, 192, 255)]
+    assert bins == [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 13, 14, 15, 15]
 
 
 def test_smoothing_gives_a_code_to_every_symbol_of_the_range() -> None:
