@@ -97,8 +97,9 @@ def encode_into(
 ) -> int:
     """Encode into memory of the caller and return the number of bytes written.
 
-    ``buffer`` is any writable contiguous buffer; `encode_bound` says how large it must be at most. Otherwise
-    like `encode`; ValueError if the frame does not fit.
+    ``buffer`` is any writable contiguous buffer; `encode_bound` says how large it must be at most. What is behind the
+    frame in it may be overwritten: with room to spare, the frame is made in place. Otherwise like `encode`; ValueError
+    if the frame does not fit.
     """
     array, code, spec = _prepare(x, spec, layout)
     target = bytes_view(buffer)
