@@ -126,16 +126,15 @@ Tables GroupEncoder::choose_tables() {
       ->tables;
 }
 
-// Section 10, steps 5 to 7.
+// Section 10, steps 4 to 6.
 CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t most_classes) {
-  Classes chosen = choose_classes(items.statistics, symbols_.bands(),
-                                  {most_classes, spec_.effort == kExactEffort});
+  Classes chosen = choose_classes(items.statistics, symbols_.bands(), {most_classes, spec_.effort == kExactEffort});
   Tables tables;
   for (const uint8_t item : items.item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   return choose_modes(std::move(tables), chosen.statistics);
 }
 
-// Section 10, step 10.
+// Section 10, step 9.
 CostedTables GroupEncoder::choose_neighbour_tables() {
   order_blocks();
   const uint64_t total = symbols_.count();
@@ -168,7 +167,7 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
   return costed;
 }
 
-// Section 10, steps 6 and 7.
+// Section 10, steps 5 and 6.
 CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
   for (TokenStatistics& statistics : classes) {
     smooth(statistics);
@@ -385,8 +384,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
     if (spec_.tables && !fits(block, k, table)) return false;
     if (table.mode == ClassMode::kZero) continue;
     stream_writer_.begin(codes_[k], classes_.bands(k).size() * block.tile.positions());
-    for_each_band(block, k, table,
-                  [&](const uint8_t* tokens, size_t count) { stream_writer_.add(tokens, count); });
+    for_each_band(block, k, table, [&](const uint8_t* tokens, size_t count) { stream_writer_.add(tokens, count); });
     stream_writer_.end(table.shift > 0 ? gather_symbols(block, k) : nullptr, &cursor);
   }
   // Decided without the padding to words, so that the kind of a block does not depend on the layout.

@@ -157,7 +157,7 @@ uint64_t prediction_cost(uint64_t symbols, const TokenCost& cost, bool is_signed
 
 bool pays_prediction(const PredictionSample& sample, bool is_signed) {
   return sample.symbols >= kLeastPredictedSymbols && 16 * prediction_cost(sample.symbols, sample.residuals, true) <
-                                                15 * prediction_cost(sample.symbols, sample.tokens, is_signed);
+                                                         15 * prediction_cost(sample.symbols, sample.tokens, is_signed);
 }
 
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum) {
@@ -269,8 +269,7 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
   masked.table.value_lengths = codes.lengths(nonzero);
   const MaskTable& standard = nearest_mask_table(total - values[0], total);
   masked.table.mask_lengths = standard.lengths;
-  uint64_t mask_bits =
-      standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
+  uint64_t mask_bits = standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
   if (statistics.mask_bytes > 0) {
     const uint64_t counted = std::accumulate(statistics.masks.begin(), statistics.masks.end(), uint64_t{0});
     const auto bits_with = [&](const CodeLengths& lengths) {
