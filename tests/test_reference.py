@@ -222,7 +222,7 @@ def test_grouped_lengths_by_hand() -> None:
     # Two take a quarter each; then half of the codes is left to four. Halves only would give the second one 3 bits.
     quarters = histogram_of({10: 8, 20: 8, 30: 4, 40: 4, 50: 4, 60: 4})
     assert reference.grouped_lengths(quarters, 15)[[10, 20, 30, 40, 50, 60]].tolist() == [2, 2, 3, 3, 3, 3]
-    # Seven that halve take a half each. At a limit of 5 bits, weights are at least 127 / 16 + 1, and four are alike; the
+    # Seven that halve take a half each. At a limit of 5 bits, weights are at least 127 / 16 + 1: four are alike. The
     # lengths 1, 2, 3, 5, 5, 5, 5 take as many bits, but more splits.
     halves = histogram_of({token: 64 >> token for token in range(7)})
     assert reference.grouped_lengths(halves, 15)[:7].tolist() == [1, 2, 3, 4, 5, 6, 6]
