@@ -67,6 +67,16 @@ class BitReader {
     position_ += ones + (ones < most);
     return ones;
   }
+  // At least kPeekBits bits from the position on.
+  static constexpr unsigned kPeekBits = 57;
+  uint64_t peek() const {
+    const uint64_t at = position_ / 8;
+    if (at + 8 <= bytes_.size()) return load_le<uint64_t>(&bytes_[at]) >> (position_ & 7);
+    uint64_t word = 0;
+    for (uint64_t i = at; i < bytes_.size(); ++i) word |= static_cast<uint64_t>(bytes_[i]) << (8 * (i - at));
+    return word >> (position_ & 7);
+  }
+  void skip(unsigned count) { position_ += count; }
   bool is_overrun() const { return position_ > bytes_.size() * 8; }
   // Whether only padding is left: fewer than 8 bits, all 0.
   bool is_finished() const {
@@ -75,15 +85,6 @@ class BitReader {
   }
 
  private:
-  // At least 57 bits from the position on.
-  uint64_t peek() const {
-    const uint64_t at = position_ / 8;
-    if (at + 8 <= bytes_.size()) return load_le<uint64_t>(&bytes_[at]) >> (position_ & 7);
-    uint64_t word = 0;
-    for (uint64_t i = at; i < bytes_.size(); ++i) word |= static_cast<uint64_t>(bytes_[i]) << (8 * (i - at));
-    return word >> (position_ & 7);
-  }
-
   Bytes bytes_;
   uint64_t position_ = 0;
 };

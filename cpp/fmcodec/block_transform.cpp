@@ -38,7 +38,7 @@ const int32_t* dct_matrix(uint32_t size) {
 }
 
 BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
-    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()) {
+    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()), is_direct_(spec.has_direct_symbols()) {
   if (size_of(dtype) > 1 || !spec.has_direct_tokens()) return;
   has_byte_tables_ = true;
   std::array<uint8_t, 256> bytes;
@@ -68,6 +68,12 @@ void BlockTransform::translate(const std::array<uint8_t, 256>& table, const uint
   }
 }
 
+// How many channels are converted at a time: several if they are small and lie next to each other.
+uint64_t BlockTransform::run_of_channels(int64_t channel_stride, uint64_t positions) const {
+  const bool is_contiguous = spec_.permutation.empty() && channel_stride == static_cast<int64_t>(positions);
+  return is_contiguous ? std::max<uint64_t>(1, kStripValues / positions) : 1;
+}
+
 int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {
   *strip_positions = kStripValues / size;
   return rows_.reserve(size * (*strip_positions + kSlackBytes / sizeof(int32_t)));
@@ -79,10 +85,8 @@ void BlockTransform::measure(const PlanarBlock<const void>& block, SymbolRange* 
 }
 
 bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges) {
-  // Small maps are quantized several channels at a time where they lie next to each other.
-  const bool is_contiguous = spec_.permutation.empty() && block.channel_stride == static_cast<int64_t>(block.positions);
   const uint64_t bands = plan_.kept_bands();
-  const uint64_t run = is_contiguous ? std::max<uint64_t>(1, kStripValues / block.positions) : 1;
+  const uint64_t run = run_of_channels(block.channel_stride, block.positions);
   bool is_finite = true;
   for (uint64_t first = 0; first < bands; first += run) {
     const uint64_t count = std::min(run, bands - first);

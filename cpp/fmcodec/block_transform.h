@@ -59,6 +59,9 @@ class BlockTransform {
   uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
   template <typename Value>
   auto channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const;
+  uint64_t run_of_channels(int64_t channel_stride, uint64_t positions) const;
+  template <class Source>
+  uint64_t inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band);
   int32_t* rows(uint32_t size, uint64_t* strip_positions);
 
   const KernelTable& kernels_;
@@ -66,11 +69,13 @@ class BlockTransform {
   const BandPlan& plan_;
   Dtype dtype_;
   Quantizer quantizer_;
+  bool is_direct_;  // symbols are levels
   // For values of 8 bits: the kernels' results for every value and every token.
   bool has_byte_tables_ = false;
   bool is_byte_identity_ = false;  // both tables are
   std::array<uint8_t, 256> token_of_value_, value_of_token_;
   Buffer<int32_t> rows_;
+  Buffer<uint8_t> run_;
 };
 
 template <typename Value>
@@ -81,22 +86,50 @@ auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, ui
   return reinterpret_cast<Byte*>(block.values) + element * static_cast<int64_t>(size_of(dtype_));
 }
 
+// The identity: tokens straight to values, of one band, or of several small ones that are brought together first.
+// Returns the number of bands; 0 if the first one has no tokens.
+template <class Source>
+uint64_t BlockTransform::inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band) {
+  const uint64_t positions = block.positions;
+  const uint64_t most = is_byte_identity_ ? 1 : run_of_channels(block.channel_stride, positions);
+  if (most == 1) {
+    const BandSource band = source(first_band);
+    if (band.symbols != nullptr) return 0;
+    void* const values = channel(block, first_band, 0);
+    if (band.tokens != nullptr) {
+      values_from_tokens(band.tokens, positions, values);
+    } else {
+      std::memset(values, 0, positions * size_of(dtype_));  // 0 in every dtype
+    }
+    return 1;
+  }
+  uint8_t* const run = run_.reserve(most * positions + kSlackBytes);
+  const uint64_t count = std::min(most, plan_.kept_bands() - first_band);
+  uint64_t done = 0;
+  for (; done < count; ++done) {
+    const BandSource band = source(first_band + done);
+    if (band.symbols != nullptr) break;
+    if (band.tokens != nullptr) {
+      std::memcpy(run + done * positions, band.tokens, positions);
+    } else {
+      std::memset(run + done * positions, 0, positions);
+    }
+  }
+  if (done > 0) values_from_tokens(run, done * positions, channel(block, first_band, 0));
+  return done;
+}
+
 template <class Source>
 void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& block) {
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
-    const TransformGroup group = plan_.group(g);
-    if (group.size == 1 && plan_.step(group, 0) == 1) {
-      // The fast path of the identity: tokens straight to values.
-      const BandSource band = source(group.first_kept_band);
-      if (band.tokens != nullptr) {
-        values_from_tokens(band.tokens, block.positions, channel(block, group.first_input, 0));
-        continue;
-      }
-      if (band.symbols == nullptr) {
-        std::memset(channel(block, group.first_input, 0), 0, block.positions * size_of(dtype_));  // 0 in every dtype
+    if (is_direct_) {
+      const uint64_t done = inverse_direct(source, block, g);
+      if (done > 0) {
+        g += done - 1;
         continue;
       }
     }
+    const TransformGroup group = plan_.group(g);
     uint64_t strip;
     int32_t* const all_rows = rows(group.size, &strip);
     const size_t stride = strip + kSlackBytes / sizeof(int32_t);

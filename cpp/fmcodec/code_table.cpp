@@ -301,6 +301,12 @@ CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
   }
 }
 
+uint32_t CanonicalCode::stream_code(size_t token) const {
+  uint32_t reversed = 0;
+  for (int bit = 0; bit < length(token); ++bit) reversed |= (code(token) >> bit & 1) << (length(token) - 1 - bit);
+  return reversed;
+}
+
 CodeTree build_code_tree(const CodeLengths& lengths) {
   CodeTree tree{};
   const size_t used = rank_tokens(lengths, tree.token_of_rank.data());

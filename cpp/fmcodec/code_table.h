@@ -48,6 +48,8 @@ class CanonicalCode {
   explicit CanonicalCode(const CodeLengths& lengths);
   int length(size_t token) const { return lengths_[token]; }
   uint32_t code(size_t token) const { return codes_[token]; }
+  // The code in the order of a stream: its first bit is the least significant.
+  uint32_t stream_code(size_t token) const;
   // The token whose bits `next_bit` returns one by one.
   template <class NextBit>
   uint8_t read(const NextBit& next_bit) const {

@@ -8,11 +8,23 @@
 
 namespace fmc {
 
+namespace {
+
+const std::array<uint8_t, 256> kCodeOfMagnitude = [] {
+  std::array<uint8_t, 256> codes;
+  for (size_t magnitude = 0; magnitude < codes.size(); ++magnitude) {
+    codes[magnitude] = static_cast<uint8_t>(
+        std::min(63.0, std::floor(8 * std::log2(1.0 + static_cast<double>(magnitude)) + 0.5)));
+  }
+  return codes;
+}();
+
+}  // namespace
+
 Lattice::Lattice(const KernelTable& kernels, int32_t token_minimum) : kernels_(kernels) {
   for (int32_t token = 0; token < 256; ++token) {
     const int32_t h = ((token - token_minimum) & 255) + token_minimum;
-    code_of_token_[static_cast<size_t>(token)] =
-        static_cast<uint8_t>(std::min(63.0, std::floor(8 * std::log2(1.0 + std::abs(h)) + 0.5)));
+    code_of_token_[static_cast<size_t>(token)] = kCodeOfMagnitude[static_cast<size_t>(std::abs(h))];
   }
 }
 

@@ -65,8 +65,7 @@ SerialCode::SerialCode(const CodeLengths& lengths) : code_(lengths) {
   for (size_t token = 0; token < kTokens; ++token) {
     if (lengths[token] == 0) continue;
     const int length = code_.length(token);
-    uint32_t reversed = 0;
-    for (int bit = 0; bit < length; ++bit) reversed |= (code_.code(token) >> bit & 1) << (length - 1 - bit);
+    const uint32_t reversed = code_.stream_code(token);
     items_[token] = {reversed, static_cast<uint32_t>(length)};
     if (length > kIndexBits) continue;
     for (size_t i = reversed; i < index_.size(); i += size_t{1} << length)

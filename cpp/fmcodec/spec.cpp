@@ -32,8 +32,8 @@ int32_t Spec::token_minimum() const {
   return zero_point == 0 ? 0 : -128;
 }
 
-bool Spec::has_direct_tokens() const {
-  return transform == Transform::kIdentity && bits <= 8 &&
+bool Spec::has_direct_symbols() const {
+  return transform == Transform::kIdentity &&
          std::all_of(band_steps.begin(), band_steps.end(), [](auto s) { return s == 1; });
 }
 

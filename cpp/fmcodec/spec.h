@@ -50,7 +50,9 @@ struct Spec {
   Quantizer quantizer() const;
   int32_t token_minimum() const;
   // Whether symbols are levels that fit tokens, so that the values can be quantized straight to tokens.
-  bool has_direct_tokens() const;
+  bool has_direct_tokens() const { return has_direct_symbols() && bits <= 8; }
+  // Whether symbols are levels.
+  bool has_direct_symbols() const;
 };
 
 // Throws Error(kCorrupt or kArgument, as given) if a field is out of range or does not fit the tensor.
