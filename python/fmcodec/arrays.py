@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any, TypeAlias
 
@@ -28,6 +29,12 @@ def dtype_code(dtype: Any) -> int:
     return DTYPE_CODES[name]
 
 
+# numpy makes the name anew at each call, which takes as long as coding a small map.
+@functools.lru_cache(maxsize=64)
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return dtype.name
+
+
 def stored_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype that holds values of this name."""
     return np.dtype("uint16" if name == "bfloat16" else name)
@@ -52,14 +59,14 @@ def as_tensor(x: Any) -> tuple[npt.NDArray[Any], str]:
             raise TypeError(f"the array must be in CPU memory: {error}") from error
     else:
         array = np.asarray(memoryview(x) if not hasattr(x, "__array__") else x)
-    name = array.dtype.name
+    name = _name_of(array.dtype)
     if name not in DTYPE_CODES:
         raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if name == "bfloat16":
         array = array.view(np.uint16)
-    if any(stride % array.itemsize for stride in array.strides):
+    if not _has_whole_strides(array):
         array = np.ascontiguousarray(array)
     return array, name
 
@@ -70,7 +77,7 @@ def as_output(out: Any, shape: tuple[int, ...], name: str) -> tuple[npt.NDArray[
         memory, out_name = _torch_to_numpy(out)
         result = memory
     elif isinstance(out, np.ndarray):
-        result, out_name = out, out.dtype.name
+        result, out_name = out, _name_of(out.dtype)
         memory = out.view(np.uint16) if out_name == "bfloat16" else out
     else:
         raise TypeError(f"out must be a numpy array or a torch tensor, not {type(out).__name__}")
@@ -80,7 +87,7 @@ def as_output(out: Any, shape: tuple[int, ...], name: str) -> tuple[npt.NDArray[
         raise ValueError(f"out must have shape {shape}, not {memory.shape}")
     if not memory.flags.writeable:
         raise ValueError("out must be writable")
-    if any(stride % memory.itemsize for stride in memory.strides):
+    if not _has_whole_strides(memory):
         raise ValueError("the strides of out must be multiples of its item size")
     return result, memory
 
@@ -117,6 +124,10 @@ def bytes_view(buffer: Buffer) -> memoryview:
     if not view.c_contiguous:
         raise ValueError("the buffer must be contiguous")
     return view if view.ndim == 1 and view.format == "B" else view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def _has_whole_strides(array: npt.NDArray[Any]) -> bool:
+    return array.flags.c_contiguous or not any(stride % array.itemsize for stride in array.strides)
 
 
 def _is_torch(x: Any) -> bool:
