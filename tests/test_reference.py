@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import struct
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import histogram_of
 
 from fmcodec import reference
 from fmcodec.errors import (
@@ -22,7 +22,7 @@ from fmcodec.errors import (
     TruncatedStreamError,
     UnsupportedVersionError,
 )
-from fmcodec.reference import choice, lattice
+from fmcodec.reference import choice, classes, lattice
 from fmcodec.reference.quantize import bfloat16_type, to_binary32
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
@@ -182,81 +182,6 @@ def test_coefficients_out_of_range_are_clamped() -> None:
         assert levels.reshape(-1).tolist() == [252, -3][:channels]
 
 
-def histogram_of(counts: dict[int, int]) -> np.ndarray[Any, Any]:
-    histogram = np.zeros(256, dtype=np.int64)
-    for token, count in counts.items():
-        histogram[token] = count
-    return histogram
-
-
-def test_limited_lengths_by_hand() -> None:
-    histogram = histogram_of({10: 1, 20: 1, 30: 2, 40: 3, 50: 5})
-    assert reference.limited_lengths(histogram, 15)[[10, 20, 30, 40, 50]].tolist() == [4, 4, 3, 2, 1]
-    assert reference.limited_lengths(histogram, 3)[[10, 20, 30, 40, 50]].tolist() == [3, 3, 3, 3, 1]
-    # Cut to 3 bits there were three codes of 3 bits, one too many for Kraft; so the code of 2 bits became a bit longer.
-    assert reference.limited_lengths(histogram_of({7: 9}), 8)[7] == 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 5000), min_size=2, max_size=256), st.integers(8, 15))
-def test_limited_lengths_are_complete_and_optimal_below_the_limit(counts: list[int], longest: int) -> None:
-    lengths = reference.limited_lengths(np.array(counts + [0] * (256 - len(counts))), longest)[: len(counts)]
-    assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
-    heap, cost = list(counts), 0
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        pair = heapq.heappop(heap) + heapq.heappop(heap)
-        cost += pair
-        heapq.heappush(heap, pair)
-    assert int((lengths * counts).sum()) >= cost
-    if lengths.max() < longest:
-        assert int((lengths * counts).sum()) == cost
-
-
-def test_grouped_lengths_by_hand() -> None:
-    # Four alike are one group of two planes; 9 has the group 0, then three are left, of which the first has fewer bits.
-    tokens = [10, 20, 30, 40]
-    assert reference.grouped_lengths(histogram_of(dict.fromkeys(tokens, 7)), 15)[tokens].tolist() == [2, 2, 2, 2]
-    assert reference.grouped_lengths(histogram_of({10: 3, 20: 9, 30: 2, 40: 2}), 15)[tokens].tolist() == [2, 1, 3, 3]
-    # Seven that halve: a group each, until one is left. With a limit of 5 bits they are cut Huffman lengths.
-    halves = histogram_of({token: 64 >> token for token in range(7)})
-    assert reference.grouped_lengths(halves, 15)[:7].tolist() == [1, 2, 3, 4, 5, 6, 6]
-    assert (reference.grouped_lengths(halves, 5) == reference.limited_lengths(halves, 5)).all()
-    assert reference.grouped_lengths(histogram_of({7: 9}), 8)[7] == 1
-    assert not reference.grouped_lengths(histogram_of({}), 8).any()
-
-
-def divisions(count: int) -> list[list[int]]:
-    """The lengths of all divisions of some tokens into groups and a last group."""
-    m = (count - 1).bit_length()
-    short = 2**m - count
-    found = [[m - 1] * short + [m] * (count - short)]
-    for width in range(8):
-        if 2**width < count:
-            found += [[1 + width] * 2**width + [1 + n for n in rest] for rest in divisions(count - 2**width)]
-    return found
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 5000) | st.integers(1, 9), min_size=2, max_size=12))
-def test_grouped_lengths_are_the_best_of_all_divisions(counts: list[int]) -> None:
-    lengths = reference.grouped_lengths(np.array(counts), 15)
-    assert (2.0**-lengths).sum() == 1
-    descending = sorted(counts, reverse=True)
-    best = min(sum(np.multiply(division, descending)) for division in divisions(len(counts)))
-    assert (lengths * counts).sum() == best
-    # The tokens with more counts come first, and of those with equal counts the smaller ones.
-    order = sorted(range(len(counts)), key=lambda token: (-counts[token], token))
-    assert lengths[order].tolist() == sorted(lengths)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=256), st.integers(8, 15))
-def test_grouped_lengths_are_a_code_within_the_limit(counts: list[int], longest: int) -> None:
-    lengths = reference.grouped_lengths(np.array(counts), longest)
-    assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
-
-
 def bits_of(tokens: list[int], lengths: list[int]) -> tuple[str, list[int]]:
     """Tokens in the wavelet layout as text, and what is read back."""
     writer, code = reference.BitWriter(), reference.Code(lengths)
@@ -293,18 +218,19 @@ def test_class_section_by_hand() -> None:
     assert reference.read_class_section(data, 3, -128) == tables
 
 
-def item_of(shift: int, histogram: Any) -> choice.Item:
-    return choice.Item(shift, int(histogram.sum()), 0, 0, histogram)
+def item_of(shift: int, histogram: Any) -> classes.Item:
+    return classes.Item(shift, int(histogram.sum()), 0, 0, histogram)
 
 
-def test_classes_are_joined_pair_by_pair_and_the_best_state_counts() -> None:
+@pytest.mark.parametrize("measure", [classes.Measure(True, 0), classes.Measure(False, 0)], ids=["tokens", "bins"])
+def test_classes_are_joined_pair_by_pair_and_the_best_state_counts(measure: classes.Measure) -> None:
     rng = np.random.default_rng(3)
     for _ in range(30):
         items = {
             3 * i: item_of(int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
             for i in range(7)
         }
-        chosen = choice.choose_classes(items, 20)
+        chosen = classes.choose_classes(items, 20, measure, 32)
         ends = [first for first, _ in chosen]
         assert ends == sorted(ends) and ends[0] == 0
         histograms = [
@@ -313,33 +239,51 @@ def test_classes_are_joined_pair_by_pair_and_the_best_state_counts() -> None:
         ]
         assert all((item.histogram == histogram).all() for (_, item), histogram in zip(chosen, histograms, strict=True))
 
-        def total(classes: list[choice.Item]) -> int:
-            return sum(item.cost for item in classes) + 20 * (len(classes) - 1).bit_length() * 65536
+        def total(state: list[classes.Item]) -> int:
+            return sum(measure.cost(item) for item in state) + 20 * (len(state) - 1).bit_length() * 65536
 
         # Neither no joining nor joining one more pair is cheaper.
-        classes = [item for _, item in chosen]
-        assert total(classes) <= total(list(items.values()))
-        for i, (left, right) in enumerate(itertools.pairwise(classes)):
+        joined = [item for _, item in chosen]
+        assert total(joined) <= total(list(items.values()))
+        for i, (left, right) in enumerate(itertools.pairwise(joined)):
             if left.shift == right.shift:
-                assert total(classes) <= total([*classes[:i], left.joined(right), *classes[i + 2 :]])
+                assert total(joined) <= total([*joined[:i], left.joined(right), *joined[i + 2 :]])
 
 
-def test_at_most_32_classes() -> None:
+@pytest.mark.parametrize("most_classes", [4, 8, 32])
+def test_no_more_classes_than_asked_for(most_classes: int) -> None:
     items = {i: item_of(0, histogram_of({i: 10**6, 255: 10**6 + i})) for i in range(97)}
-    assert len(choice.choose_classes(items, 97)) == 32
+    assert len(classes.choose_classes(items, 97, classes.Measure(True, 0), most_classes)) == most_classes
+    # Items of different shifts cannot be joined.
+    apart = {i: item_of(i, histogram_of({1: 10**6, 2: 10**6})) for i in range(9)}
+    assert len(classes.choose_classes(apart, 97, classes.Measure(True, 0), most_classes)) == 9
 
 
 def test_cost_of_a_class_by_hand() -> None:
     # Counted once in four: 3 zeros and 1 one cost 4 * 2 - 3 * log2 3 bits.
-    item = choice.Item(0, 16, 0, 1, histogram_of({0: 3, 1: 1}))
-    assert item.cost == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
-    assert item._replace(symbol_count=4).cost == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
-    assert choice.Item(0, 99, 0, 0, histogram_of({0: 25})).cost == 8 * 65536
+    item = classes.Item(0, 16, 0, 1, histogram_of({0: 3, 1: 1}))
+    exact, binned = classes.Measure(True, 0), classes.Measure(False, 0)
+    assert exact.cost(item) == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
+    assert exact.cost(item._replace(symbol_count=4)) == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
+    assert exact.cost(classes.Item(0, 99, 0, 0, histogram_of({0: 25}))) == 8 * 65536
+    # Zeros and ones have a bin each, which costs 16 bits; 4 and 5 share one. The token 255 is far from 1, or it is -1.
+    assert binned.cost(item) == 4 * (4 * 131072 - 3 * 103872) + (24 + 32) * 65536
+    assert binned.cost(classes.Item(0, 4, 4, 5, histogram_of({4: 3, 5: 1}))) == 8 * 65536
+    far = classes.Item(0, 4, -1, 128, histogram_of({255: 2, 1: 2}))
+    assert binned.cost(far) == 4 * 65536 + (24 + 32) * 65536
+    assert classes.Measure(False, -128).cost(far) == 8 * 65536
+    assert binned.cost(far._replace(is_predicted=True)) == 8 * 65536
+
+
+def test_bins_are_two_for_each_octave() -> None:
+    bins = [classes.bin_of(magnitude) for magnitude in range(256)]
+    assert bins[:17] == [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8]
+    assert bins == sorted(bins) and bins[-1] == 15 and bins.index(15) == 192
 
 
 def test_smoothing_gives_a_code_to_every_symbol_of_the_range() -> None:
     counts = histogram_of({255: 2, 0: 5})
-    item = choice.Item(2, 28, -5, 11, counts)
+    item = classes.Item(2, 28, -5, 11, counts)
     assert item.smoothed().histogram.tolist() == histogram_of({254: 1, 255: 129, 0: 321, 1: 1, 2: 1}).tolist()
     assert item._replace(symbol_count=7).smoothed().histogram is counts
 

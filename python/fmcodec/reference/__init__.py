@@ -2,12 +2,11 @@
 
 from fmcodec.reference.bits import BitReader, BitWriter, pack_codes
 from fmcodec.reference.blocks import BlockCoder
-from fmcodec.reference.choice import choose_tables, log2_fixed
+from fmcodec.reference.choice import choose_tables
+from fmcodec.reference.classes import log2_fixed
 from fmcodec.reference.entropy import (
     ClassCoder,
     Code,
-    grouped_lengths,
-    limited_lengths,
     read_tokens,
     read_tokens_serial,
     residuals_from_symbols,
@@ -18,6 +17,7 @@ from fmcodec.reference.entropy import (
 )
 from fmcodec.reference.frame import Header, decode, encode, read_header
 from fmcodec.reference.lattice import ordered_phases
+from fmcodec.reference.lengths import grouped_lengths, limited_lengths
 from fmcodec.reference.quantize import levels_from_values, values_from_levels
 from fmcodec.reference.rans import RansReader, RansTables, RansWriter, frequencies_of, weights_of
 from fmcodec.reference.section import crc32c, read_spec_section, write_spec_section

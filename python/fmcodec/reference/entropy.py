@@ -1,8 +1,7 @@
-"""Tokens, canonical codes, their layouts and class streams (docs/format.md, sections 6, 7 and 10.6)."""
+"""Tokens, canonical codes, their layouts and class streams (docs/format.md, sections 6 and 7)."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,7 +14,6 @@ from fmcodec.spec import CodecSpec, CodeLayout, TableClass
 TOKEN_COUNT = 256
 LARGEST_SHIFT = 13
 RESIDUAL_MINIMUM = -128
-LARGEST_GROUP_WIDTH = 7
 NO_LOW_BITS = np.zeros(1, dtype=np.int64)
 
 
@@ -244,96 +242,3 @@ class ClassCoder:
 def _reversed(code: int, depth: int) -> int:
     """The bits of a code in the other order."""
     return sum((code >> bit & 1) << (depth - 1 - bit) for bit in range(depth))
-
-
-def _huffman_lengths(weights: list[int]) -> list[int]:
-    """Section 10.6: Huffman's algorithm with two queues, on ascending weights; leaves come first among equals."""
-    leaf_count = len(weights)
-    package_weights: list[int] = []
-    parents = [0] * leaf_count
-    leaf = package = 0
-    for made in range(leaf_count - 1):
-        total = 0
-        for _ in range(2):
-            takes_leaf = leaf < leaf_count and (package == made or weights[leaf] <= package_weights[package])
-            if takes_leaf:
-                total += weights[leaf]
-                parents[leaf] = made
-                leaf += 1
-            else:
-                total += package_weights[package]
-                parents[leaf_count + package] = made
-                package += 1
-        package_weights.append(total)
-        parents.append(0)
-    depths = [0] * len(parents)
-    for node in range(len(parents) - 2, -1, -1):
-        depths[node] = depths[leaf_count + parents[node]] + 1
-    return depths[:leaf_count]
-
-
-def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
-    """Section 10.6: Huffman lengths by token, adjusted to at most ``longest``, for the tokens that occur."""
-    lengths = np.zeros(len(histogram), dtype=np.int64)
-    used = np.flatnonzero(histogram)
-    if len(used) < 2:
-        lengths[used] = 1
-        return lengths
-    leaves = used[np.argsort(histogram[used], kind="stable")]
-    depths = _huffman_lengths([int(weight) for weight in histogram[leaves]])
-    counts = np.bincount(np.minimum(depths, longest), minlength=longest + 1)
-    excess = int((counts << (longest - np.arange(longest + 1)))[1:].sum()) - 2**longest
-    for _ in range(excess):
-        length = int(np.flatnonzero(counts[1:longest])[-1]) + 1
-        counts[length] -= 1
-        counts[length + 1] += 2
-        counts[longest] -= 1
-    lengths[leaves] = np.repeat(np.arange(longest, -1, -1), counts[::-1])
-    return lengths
-
-
-def _last_group(count: int) -> tuple[int, int]:
-    """Section 10.6: ``m`` and ``s`` of the last group: in it, ``s`` tokens have ``m - 1`` bits and the others ``m``."""
-    m = (count - 1).bit_length()
-    return m, 2**m - count
-
-
-def _grouped_lengths(weights: list[int]) -> list[int]:
-    """Section 10.6: the lengths of the division with the fewest bits, on descending weights."""
-    count = len(weights)
-    sums = [0, *itertools.accumulate(weights)]
-    rests = [sums[count] - part for part in sums]
-    fewest = [0] * count
-    # What begins at a token: None for the last group, else its m.
-    chosen: list[int | None] = [None] * count
-    for i in reversed(range(count)):
-        m, short = _last_group(count - i)
-        fewest[i] = (m - 1) * (sums[i + short] - sums[i]) + m * rests[i + short]
-        for m in range(LARGEST_GROUP_WIDTH + 1):
-            end = i + 2**m
-            if end < count:
-                bits = rests[i] + m * (sums[end] - sums[i]) + fewest[end]
-                if bits < fewest[i]:
-                    fewest[i], chosen[i] = bits, m
-
-    lengths: list[int] = []
-    group = 0
-    while (width := chosen[len(lengths)]) is not None:
-        lengths += [group + 1 + width] * 2**width
-        group += 1
-    m, short = _last_group(count - len(lengths))
-    return lengths + [group + m - 1] * short + [group + m] * (count - len(lengths) - short)
-
-
-def grouped_lengths(histogram: IntArray, longest: int) -> IntArray:
-    """Section 10.6: lengths in groups of 2^m tokens; those of `limited_lengths` if one were above ``longest``."""
-    used = np.flatnonzero(histogram)
-    if len(used) < 2:
-        return limited_lengths(histogram, longest)
-    tokens = used[np.argsort(-histogram[used], kind="stable")]
-    grouped = _grouped_lengths([int(weight) for weight in histogram[tokens]])
-    if max(grouped) > longest:
-        return limited_lengths(histogram, longest)
-    lengths = np.zeros(len(histogram), dtype=np.int64)
-    lengths[tokens] = grouped
-    return lengths

@@ -14,10 +14,9 @@ from fmcodec.reference.entropy import (
     LARGEST_SHIFT,
     TOKEN_COUNT,
     Code,
-    grouped_lengths,
-    limited_lengths,
     stream_minimum,
 )
+from fmcodec.reference.lengths import grouped_lengths, limited_lengths
 from fmcodec.spec import CLASS_MODELS, TableClass, Tables
 
 ASCENDING = range(256)
