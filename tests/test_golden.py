@@ -47,6 +47,7 @@ def test_everything_is_covered() -> None:
     }
     assert {(spec_of(name).code_layout, spec_of(name).word_bits) for name in ENTRIES} == {
         ("wavelet", 32),
+        ("serial", 8),
         ("serial", 16),
         ("serial", 32),
         ("serial", 64),
