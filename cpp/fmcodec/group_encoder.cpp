@@ -127,7 +127,7 @@ Tables GroupEncoder::choose_tables() {
       ->tables;
 }
 
-// Section 10, steps 5 to 7.
+// Section 10, steps 4 to 6.
 CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t most_classes) {
   Classes chosen = choose_classes(items.statistics, symbols_.bands(),
                                   {most_classes, spec_.effort == kExactEffort, token_minimum_});
@@ -136,7 +136,7 @@ CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t mos
   return choose_modes(std::move(tables), chosen.statistics);
 }
 
-// Section 10, step 10.
+// Section 10, step 9.
 CostedTables GroupEncoder::choose_neighbour_tables() {
   order_blocks();
   const uint64_t total = symbols_.count();
@@ -169,7 +169,7 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
   return costed;
 }
 
-// Section 10, steps 6 and 7.
+// Section 10, steps 5 and 6.
 CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
   for (TokenStatistics& statistics : classes) {
     smooth(statistics);
@@ -222,7 +222,7 @@ std::vector<bool> GroupEncoder::choose_predicted() {
   return is_predicted;
 }
 
-// Section 10, steps 3 and 4.
+// Section 10, step 3.
 GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_predicted) {
   const uint64_t positions = symbols_.positions();
   BandItems counted{std::vector<uint8_t>(is_predicted.size()), std::vector<TokenStatistics>(2 * kBuckets)};

@@ -45,7 +45,7 @@ class GroupSymbols {
   // Tokens of a band of a block at a shift, with kSlackBytes of room behind them that may be read. Valid until the next
   // call.
   const uint8_t* tokens(const Block& block, uint64_t band, int shift);
-  // Its residual tokens (section 7.4), in the same way. Precondition: its symbols fit tokens at shift 0.
+  // Its residual tokens (section 6.1), in the same way. Precondition: its symbols fit tokens at shift 0.
   const uint8_t* residuals(const Block& block, uint64_t band);
   // All tokens of a block, band by band. Precondition: not is_wide(), and tokens are kept in one piece.
   const uint8_t* tokens(const Block& block) const { return block.tokens; }

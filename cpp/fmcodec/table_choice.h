@@ -16,7 +16,7 @@ namespace fmc {
 inline constexpr size_t kBuckets = 32;
 inline constexpr int32_t kResidualMinimum = -128;  // residual tokens are read as signed bytes
 
-// Half-octave of the mean magnitude (section 10, step 2).
+// Half-octave of the mean magnitude (section 10, step 3).
 int bucket_of(uint64_t magnitude, uint64_t count);
 
 // Smallest shift that brings all symbols of the range into the token range.

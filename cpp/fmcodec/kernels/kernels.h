@@ -127,7 +127,7 @@ struct KernelTable {
                             int32_t* symbols);
   void (*translate)(const uint8_t* tokens, size_t count, const uint8_t table[256], uint8_t* translated);
 
-  // --- prediction from the row above (section 7.4) in a plane of `columns` columns and `count` positions. All token
+  // --- prediction from the row above (section 6.1) in a plane of `columns` columns and `count` positions. All token
   // buffers have kSlackBytes of room, which may be read; that of `residuals` may be overwritten.
   void (*subtract_above)(const uint8_t* tokens, size_t columns, size_t count, uint8_t* residuals);
   // The inverse, in place.

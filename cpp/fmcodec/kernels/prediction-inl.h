@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prediction from the row above (docs/format.md, section 7.4): differences, sums, and what they would save.
+// Prediction from the row above (docs/format.md, section 6.1): differences, sums, and what they would save.
 
 #if defined(FMC_PREDICTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FMC_PREDICTION_INL_H_
