@@ -228,6 +228,64 @@ def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = Tru
     return spec
 
 
+# --- histograms
+
+
+def histogram_of(counts: dict[int, int]) -> NDArray[np.int64]:
+    """A histogram by token."""
+    histogram = np.zeros(256, dtype=np.int64)
+    for token, count in counts.items():
+        histogram[token] = count
+    return histogram
+
+
+def alphabets() -> dict[str, NDArray[np.int64]]:
+    """Histograms by token."""
+    rng = np.random.default_rng(5)
+    fibonacci = np.ones(256, np.int64)
+    for i in range(2, 40):
+        fibonacci[i] = fibonacci[i - 1] + fibonacci[i - 2]
+    fibonacci[40:] = 0
+    geometric = np.zeros(256, np.int64)
+    geometric[:30] = 2 ** np.arange(30)[::-1]
+    laplace = np.zeros(256, np.int64)
+    laplace[np.arange(-60, 61) % 256] = (1e6 * 0.85 ** np.abs(np.arange(-60, 61)) + 1).astype(np.int64)
+    sparse = np.where(rng.random(256) < 0.1, rng.integers(1, 10**6, 256), 0)
+    single, pair, last = (np.zeros(256, np.int64) for _ in range(3))
+    single[77] = 5
+    pair[[3, 250]] = [1, 9]
+    last[[0, 255]] = [4, 4]
+    return {
+        "uniform": np.full(256, 7),
+        "random": rng.integers(1, 10**6, 256),
+        "ties": rng.integers(1, 4, 256),
+        "fibonacci": fibonacci,
+        "geometric": geometric,
+        "laplace": laplace,
+        "sparse": sparse,
+        "single": single,
+        "pair": pair,
+        "last": last,
+        "powers": 2 ** (np.arange(256) % 40),
+        "three": np.where(np.arange(256) < 3, 1, 0),
+        "odd": np.where(np.arange(256) < 129, 1, 0),
+    }
+
+
+ALPHABETS = alphabets()
+
+
+@st.composite
+def histograms(draw: st.DrawFn) -> NDArray[np.int64]:
+    """Counts by token, of a few or of all tokens, near each other or octaves apart."""
+    used = draw(st.integers(1, 256))
+    rng = np.random.default_rng(draw(st.integers(0, 9999)))
+    histogram = np.zeros(256, np.int64)
+    octaves = rng.uniform(0, draw(st.sampled_from([0.5, 2, 10, 17, 40, 55])), used)
+    histogram[rng.permutation(256)[:used]] = np.exp2(octaves).astype(np.int64)
+    return histogram
+
+
 # --- cases
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, reference
 from fmcodec._core import kernels
 from fmcodec.reference import lattice
+from fmcodec.reference.lengths import divide, weight_key
+from fmcodec.reference.tables import ones_of_64
 from fmcodec.reference.transform import matrix_product
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
@@ -278,6 +281,18 @@ def check_predicted_stream(example: Example) -> None:
     np.testing.assert_array_equal(fmcodec.decode(frame), symbols)
 
 
+def check_grouped_lengths(example: Example) -> None:
+    rows = example.rows
+    counts, order, weights = rows["counts of tokens 0 to 5"], rows["tokens in order"], rows["weights in order"]
+    assert [weight_key(count) for count in counts] == rows["keys of tokens 0 to 5"]
+    wholes, rests = divide(weights)
+    assert [wholes[place].cost for place in range(6)] == rows["V of places 0 to 5"]
+    assert [rests[place].cost for place in range(5)] == rows["R of places 0 to 4"] and len(rests) == 5
+    assert [counts[token] for token in order] == weights
+    assert reference.grouped_lengths(np.array(counts), 12)[order].tolist() == rows["lengths in order"]
+    assert kernels.grouped_code_lengths(counts, 12)[order].tolist() == rows["lengths in order"]
+
+
 CHECKS: dict[str, Callable[[Example], None]] = {
     "frame": check_frame,
     "frame-class-section": check_frame_class_section,
@@ -296,6 +311,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "predicted-class-section": check_predicted_class_section,
     "predicted-plain-stream": check_predicted_stream,
     "predicted-masked-stream": check_predicted_stream,
+    "grouped-lengths": check_grouped_lengths,
 }
 
 
@@ -315,17 +331,18 @@ def test_crc_check_value_of_the_page() -> None:
     assert match and kernels.crc32c(match[1].encode()) == int(match[2], 16)
 
 
-def test_standard_mask_tables_have_codes_for_all_masks() -> None:
+def test_standard_mask_tables() -> None:
     tables = reference.standard_mask_tables()
     assert len(tables) == 32
+    ones = np.array([mask.bit_count() for mask in range(256)])
     for number, lengths in enumerate(tables):
         assert len(lengths) == 256 and min(lengths) > 0 and sum(2.0**-length for length in lengths) == 1.0
-        # Near the entropy of eight flags, but for the sparsest, of which a code has at least one bit.
-        share = (number + 1 if number < 4 else 2 * number - 2) / 64
-        entropy = -8 * (share * math.log2(share) + (1 - share) * math.log2(1 - share))
-        ones = [mask.bit_count() for mask in range(256)]
-        bits = sum(share**n * (1 - share) ** (8 - n) * length for n, length in zip(ones, lengths, strict=True))
-        assert entropy <= bits + 1e-9 and bits <= (1.07 * entropy if number >= 3 else entropy + 0.6)
+        # Not much longer than Huffman's codes for flags of this share.
+        share = ones_of_64(number)
+        counts = share**ones * (64 - share) ** (8 - ones)
+        assert (counts * lengths).sum() < 1.04 * (counts * reference.limited_lengths(counts, 12)).sum()
+    match = re.search(r"CRC-32C of the 8192 lengths, .* is ([0-9A-F]{8})h", PAGE.read_text(encoding="ascii"))
+    assert match and kernels.crc32c(bytes(itertools.chain(*tables))) == int(match[1], 16)
 
 
 def test_no_class_section_is_larger_than_the_page_says() -> None:

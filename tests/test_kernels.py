@@ -7,7 +7,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
-from strategies import DTYPES, numpy_dtype
+from strategies import ALPHABETS, DTYPES, numpy_dtype
 
 from fmcodec import CodecSpec, reference
 from fmcodec._core import kernels
@@ -264,64 +264,7 @@ def test_measure_tokens(minimum: int) -> None:
             assert kernels.measure_tokens((symbols % 256).astype(np.uint8), minimum) == range_of(symbols)
 
 
-# --- code lengths and the wavelet layout
-
-
-def alphabets() -> dict[str, np.ndarray[Any, Any]]:
-    """Histograms by token."""
-    rng = np.random.default_rng(5)
-    fibonacci = np.ones(256, np.int64)
-    for i in range(2, 40):
-        fibonacci[i] = fibonacci[i - 1] + fibonacci[i - 2]
-    fibonacci[40:] = 0
-    geometric = np.zeros(256, np.int64)
-    geometric[:30] = 2 ** np.arange(30)[::-1]
-    laplace = np.zeros(256, np.int64)
-    laplace[np.arange(-60, 61) % 256] = (1e6 * 0.85 ** np.abs(np.arange(-60, 61)) + 1).astype(np.int64)
-    sparse = np.where(rng.random(256) < 0.1, rng.integers(1, 10**6, 256), 0)
-    single, pair, last = (np.zeros(256, np.int64) for _ in range(3))
-    single[77] = 5
-    pair[[3, 250]] = [1, 9]
-    last[[0, 255]] = [4, 4]
-    return {
-        "uniform": np.full(256, 7),
-        "random": rng.integers(1, 10**6, 256),
-        "ties": rng.integers(1, 4, 256),
-        "fibonacci": fibonacci,
-        "geometric": geometric,
-        "laplace": laplace,
-        "sparse": sparse,
-        "single": single,
-        "pair": pair,
-        "last": last,
-        "powers": 2 ** (np.arange(256) % 40),
-        "three": np.where(np.arange(256) < 3, 1, 0),
-        "odd": np.where(np.arange(256) < 129, 1, 0),
-    }
-
-
-ALPHABETS = alphabets()
-
-
-@pytest.mark.parametrize("alphabet", ALPHABETS)
-@pytest.mark.parametrize("longest", [8, 9, 12, 15])
-def test_code_lengths_are_those_of_the_reference(alphabet: str, longest: int) -> None:
-    histogram = ALPHABETS[alphabet]
-    lengths = kernels.limited_code_lengths(histogram.tolist(), longest)
-    np.testing.assert_array_equal(lengths, reference.limited_lengths(histogram, longest))
-
-
-def test_code_lengths_of_random_histograms() -> None:
-    rng = np.random.default_rng(6)
-    for _ in range(150):
-        used = int(rng.integers(1, 257))
-        histogram = np.zeros(256, np.int64)
-        counts = np.exp2(rng.uniform(0, rng.choice([2, 10, 40]), used)).astype(np.int64)
-        histogram[rng.permutation(256)[:used]] = counts
-        longest = int(rng.integers(8, 16))
-        lengths = kernels.limited_code_lengths(histogram.tolist(), longest)
-        assert lengths.tolist() == reference.limited_lengths(histogram, longest).tolist()
-    assert not kernels.limited_code_lengths([], 8).any()
+# --- the wavelet layout
 
 
 @pytest.mark.parametrize("alphabet", ALPHABETS)

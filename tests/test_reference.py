@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import math
 import struct
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import histogram_of
 
 from fmcodec import reference
 from fmcodec.errors import (
@@ -23,7 +22,7 @@ from fmcodec.errors import (
     TruncatedStreamError,
     UnsupportedVersionError,
 )
-from fmcodec.reference import choice, lattice
+from fmcodec.reference import choice, classes, lattice
 from fmcodec.reference.quantize import bfloat16_type, to_binary32
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
@@ -183,113 +182,6 @@ def test_coefficients_out_of_range_are_clamped() -> None:
         assert levels.reshape(-1).tolist() == [252, -3][:channels]
 
 
-def histogram_of(counts: dict[int, int]) -> np.ndarray[Any, Any]:
-    histogram = np.zeros(256, dtype=np.int64)
-    for token, count in counts.items():
-        histogram[token] = count
-    return histogram
-
-
-def test_limited_lengths_by_hand() -> None:
-    histogram = histogram_of({10: 1, 20: 1, 30: 2, 40: 3, 50: 5})
-    assert reference.limited_lengths(histogram, 15)[[10, 20, 30, 40, 50]].tolist() == [4, 4, 3, 2, 1]
-    assert reference.limited_lengths(histogram, 3)[[10, 20, 30, 40, 50]].tolist() == [3, 3, 3, 3, 1]
-    # Cut to 3 bits there were three codes of 3 bits, one too many for Kraft; so the code of 2 bits became a bit longer.
-    assert reference.limited_lengths(histogram_of({7: 9}), 8)[7] == 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 5000), min_size=2, max_size=256), st.integers(8, 15))
-def test_limited_lengths_are_complete_and_optimal_below_the_limit(counts: list[int], longest: int) -> None:
-    lengths = reference.limited_lengths(np.array(counts + [0] * (256 - len(counts))), longest)[: len(counts)]
-    assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
-    heap, cost = list(counts), 0
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        pair = heapq.heappop(heap) + heapq.heappop(heap)
-        cost += pair
-        heapq.heappush(heap, pair)
-    assert int((lengths * counts).sum()) >= cost
-    if lengths.max() < longest:
-        assert int((lengths * counts).sum()) == cost
-
-
-def test_grouped_lengths_by_hand() -> None:
-    # Four alike are one group of two planes; 9 takes a half, then three are left, of which the first has fewer bits.
-    tokens = [10, 20, 30, 40]
-    assert reference.grouped_lengths(histogram_of(dict.fromkeys(tokens, 7)), 15)[tokens].tolist() == [2, 2, 2, 2]
-    assert reference.grouped_lengths(histogram_of({10: 3, 20: 9, 30: 2, 40: 2}), 15)[tokens].tolist() == [2, 1, 3, 3]
-    # Two take a quarter each; then half of the codes is left to four. Halves only would give the second one 3 bits.
-    quarters = histogram_of({10: 8, 20: 8, 30: 4, 40: 4, 50: 4, 60: 4})
-    assert reference.grouped_lengths(quarters, 15)[[10, 20, 30, 40, 50, 60]].tolist() == [2, 2, 3, 3, 3, 3]
-    # Seven that halve take a half each. At a limit of 5 bits, weights are at least 127 / 16 + 1: four are alike. The
-    # lengths 1, 2, 3, 5, 5, 5, 5 take as many bits, but more splits.
-    halves = histogram_of({token: 64 >> token for token in range(7)})
-    assert reference.grouped_lengths(halves, 15)[:7].tolist() == [1, 2, 3, 4, 5, 6, 6]
-    assert reference.grouped_lengths(halves, 5)[:7].tolist() == [1, 3, 3, 4, 4, 4, 4]
-    assert reference.grouped_lengths(histogram_of({7: 9}), 8)[7] == 1
-    assert not reference.grouped_lengths(histogram_of({}), 8).any()
-
-
-def test_grouped_lengths_order_by_sixteenths_of_octaves() -> None:
-    # 64 to 67 have one key, so the smallest token comes first; 68 has the next one.
-    assert reference.grouped_lengths(np.array([64, 67, 64]), 15).tolist() == [1, 2, 2]
-    assert reference.grouped_lengths(np.array([64, 67, 68]), 15).tolist() == [2, 2, 1]
-
-
-def divisions(count: int, *, is_rest: bool = False) -> list[list[tuple[int, int]]]:
-    """All divisions of some tokens in the whole code space, or in three quarters of it: length and splits of each."""
-    found = []
-    if not is_rest:
-        m = (count - 1).bit_length()
-        short = 2**m - count
-        found.append([(m - 1, 1)] * short + [(m, int(short > 0))] * (count - short))
-    for m in range(8):
-        left = count - 2**m
-        if left < 1:
-            break
-        half, quarter = [(m + 1, 1)] * 2**m, [(m + 2, 2)] * 2**m
-        found += [half + deeper(division, 2 if is_rest else 1) for division in divisions(left)]
-        if is_rest:
-            found += [quarter + deeper(division, 1) for division in divisions(left)]
-        else:
-            found += [quarter + division for division in divisions(left, is_rest=True)]
-    return found
-
-
-def deeper(division: list[tuple[int, int]], levels: int) -> list[tuple[int, int]]:
-    return [(length + levels, splits + levels) for length, splits in division]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 1000) | st.integers(1, 9), min_size=2, max_size=9))
-def test_grouped_lengths_are_the_best_of_all_divisions(counts: list[int]) -> None:
-    lengths = reference.grouped_lengths(np.array(counts), 15)
-    assert (2.0**-lengths).sum() == 1
-    # The limit is far away, and fewer than 16 * 2^14 tokens leave the weights as they are.
-    ranked = sorted(range(len(counts)), key=lambda token: (-sixteenths(counts[token]), token))
-    weights = np.array(counts)[ranked]
-    costs: dict[tuple[int, ...], int] = {}
-    for division in divisions(len(counts)):
-        taken, splits = np.array(division).T
-        cost = int((weights * (16 * taken + splits)).sum())
-        costs[tuple(taken)] = min(cost, costs.get(tuple(taken), cost))
-    assert costs[tuple(lengths[ranked])] == min(costs.values())
-
-
-def sixteenths(count: int) -> float:
-    """The sixteenth of an octave that a count is in; counts below 16 are as they are."""
-    octave = math.floor(math.log2(count))
-    return count if count < 16 else 2.0**octave * math.floor(count / 2.0 ** (octave - 4)) / 16
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=256), st.integers(8, 15))
-def test_grouped_lengths_are_a_code_within_the_limit(counts: list[int], longest: int) -> None:
-    lengths = reference.grouped_lengths(np.array(counts), longest)
-    assert lengths.min() >= 1 and lengths.max() <= longest and (2.0**-lengths).sum() == 1
-
-
 def bits_of(tokens: list[int], lengths: list[int]) -> tuple[str, list[int]]:
     """Tokens in the wavelet layout as text, and what is read back."""
     writer, code = reference.BitWriter(), reference.Code(lengths)
@@ -326,20 +218,19 @@ def test_class_section_by_hand() -> None:
     assert reference.read_class_section(data, 3, -128) == tables
 
 
-def item_of(shift: int, histogram: Any) -> choice.Item:
-    last = int(np.flatnonzero(histogram)[-1])
-    return choice.Item(shift, int(histogram.sum()), 0, last << shift, histogram)
+def item_of(shift: int, histogram: Any) -> classes.Item:
+    return classes.Item(shift, int(histogram.sum()), 0, 0, histogram)
 
 
-@pytest.mark.parametrize("is_exact", [True, False])
-def test_classes_are_joined_pair_by_pair_and_the_best_state_counts(is_exact: bool) -> None:
+@pytest.mark.parametrize("measure", [classes.Measure(True, 0), classes.Measure(False, 0)], ids=["tokens", "bins"])
+def test_classes_are_joined_pair_by_pair_and_the_best_state_counts(measure: classes.Measure) -> None:
     rng = np.random.default_rng(3)
     for _ in range(30):
         items = {
             3 * i: item_of(int(i > 4), histogram_of({t: int(rng.integers(1, 60)) for t in range(i + 1)}))
             for i in range(7)
         }
-        chosen = choice.choose_classes(items, 20, 32, is_exact=is_exact)
+        chosen = classes.choose_classes(items, 20, measure, 32)
         ends = [first for first, _ in chosen]
         assert ends == sorted(ends) and ends[0] == 0
         histograms = [
@@ -348,43 +239,51 @@ def test_classes_are_joined_pair_by_pair_and_the_best_state_counts(is_exact: boo
         ]
         assert all((item.histogram == histogram).all() for (_, item), histogram in zip(chosen, histograms, strict=True))
 
-        def total(classes: list[choice.Item]) -> int:
-            return sum(item.cost(is_exact=is_exact) for item in classes) + 20 * (len(classes) - 1).bit_length() * 65536
+        def total(state: list[classes.Item]) -> int:
+            return sum(measure.cost(item) for item in state) + 20 * (len(state) - 1).bit_length() * 65536
 
         # Neither no joining nor joining one more pair is cheaper.
-        classes = [item for _, item in chosen]
-        assert total(classes) <= total(list(items.values()))
-        for i, (left, right) in enumerate(itertools.pairwise(classes)):
+        joined = [item for _, item in chosen]
+        assert total(joined) <= total(list(items.values()))
+        for i, (left, right) in enumerate(itertools.pairwise(joined)):
             if left.shift == right.shift:
-                assert total(classes) <= total([*classes[:i], left.joined(right), *classes[i + 2 :]])
+                assert total(joined) <= total([*joined[:i], left.joined(right), *joined[i + 2 :]])
 
 
-@pytest.mark.parametrize("most", [4, 8, 32])
-def test_at_most_so_many_classes(most: int) -> None:
+@pytest.mark.parametrize("most_classes", [4, 8, 32])
+def test_no_more_classes_than_asked_for(most_classes: int) -> None:
     items = {i: item_of(0, histogram_of({i: 10**6, 255: 10**6 + i})) for i in range(97)}
-    assert len(choice.choose_classes(items, 97, most, is_exact=True)) == most
+    assert len(classes.choose_classes(items, 97, classes.Measure(True, 0), most_classes)) == most_classes
+    # Items of different shifts cannot be joined.
+    apart = {i: item_of(i, histogram_of({1: 10**6, 2: 10**6})) for i in range(9)}
+    assert len(classes.choose_classes(apart, 97, classes.Measure(True, 0), most_classes)) == 9
 
 
 def test_cost_of_a_class_by_hand() -> None:
     # Counted once in four: 3 zeros and 1 one cost 4 * 2 - 3 * log2 3 bits.
-    item = choice.Item(0, 16, 0, 1, histogram_of({0: 3, 1: 1}))
-    assert item.cost(is_exact=True) == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
-    assert item.cost(is_exact=False) == 4 * (4 * 131072 - 3 * 103872) + (24 + 32) * 65536
-    assert item._replace(symbol_count=4).cost(is_exact=True) == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
-    assert choice.Item(0, 99, 0, 0, histogram_of({0: 25})).cost(is_exact=True) == 8 * 65536
-    # 3 and -3 share a bin, so that only the tables cost something.
-    alike = choice.Item(0, 9, -3, 3, histogram_of({3: 4, 253: 5}))
-    assert alike.cost(is_exact=False) == 8 * 65536
+    item = classes.Item(0, 16, 0, 1, histogram_of({0: 3, 1: 1}))
+    exact, binned = classes.Measure(True, 0), classes.Measure(False, 0)
+    assert exact.cost(item) == 4 * (4 * 131072 - 3 * 103872) + (24 + 8) * 65536
+    assert exact.cost(item._replace(symbol_count=4)) == 4 * 131072 - 3 * 103872 + (24 + 8) * 65536
+    assert exact.cost(classes.Item(0, 99, 0, 0, histogram_of({0: 25}))) == 8 * 65536
+    # Zeros and ones have a bin each, which costs 16 bits; 4 and 5 share one. The token 255 is far from 1, or it is -1.
+    assert binned.cost(item) == 4 * (4 * 131072 - 3 * 103872) + (24 + 32) * 65536
+    assert binned.cost(classes.Item(0, 4, 4, 5, histogram_of({4: 3, 5: 1}))) == 8 * 65536
+    far = classes.Item(0, 4, -1, 128, histogram_of({255: 2, 1: 2}))
+    assert binned.cost(far) == 4 * 65536 + (24 + 32) * 65536
+    assert classes.Measure(False, -128).cost(far) == 8 * 65536
+    assert binned.cost(far._replace(is_predicted=True)) == 8 * 65536
 
 
-def test_bins_are_small_magnitudes_then_half_octaves() -> None:
-    bins = [choice.bin_of_magnitude(magnitude) for magnitude in (0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 127, 128, 192, 255)]
-    assert bins == [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 13, 14, 15, 15]
+def test_bins_are_two_for_each_octave() -> None:
+    bins = [classes.bin_of(magnitude) for magnitude in range(256)]
+    assert bins[:17] == [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8]
+    assert bins == sorted(bins) and bins[-1] == 15 and bins.index(15) == 192
 
 
 def test_smoothing_gives_a_code_to_every_symbol_of_the_range() -> None:
     counts = histogram_of({255: 2, 0: 5})
-    item = choice.Item(2, 28, -5, 11, counts)
+    item = classes.Item(2, 28, -5, 11, counts)
     assert item.smoothed().histogram.tolist() == histogram_of({254: 1, 255: 129, 0: 321, 1: 1, 2: 1}).tolist()
     assert item._replace(symbol_count=7).smoothed().histogram is counts
 

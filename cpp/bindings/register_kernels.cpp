@@ -3,7 +3,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "fmcodec/code_table.h"
 #include "fmcodec/crc32c.h"
@@ -101,11 +103,82 @@ CodeLengths lengths_of(const Tokens& lengths) {
   return by_token;
 }
 
-Tokens limited_code_lengths_of(const std::vector<uint64_t>& counts, int limit) {
+TokenHistogram histogram_of(const std::vector<uint64_t>& counts) {
   TokenHistogram histogram{};
   std::copy_n(counts.begin(), std::min(counts.size(), kTokens), histogram.begin());
-  const CodeLengths lengths = limited_code_lengths(histogram, limit);
-  return Tokens(kTokens, lengths.data());
+  return histogram;
+}
+
+Tokens limited_code_lengths_of(const std::vector<uint64_t>& counts, int limit) {
+  return Tokens(kTokens, limited_code_lengths(histogram_of(counts), limit).data());
+}
+
+Tokens grouped_code_lengths_of(const std::vector<uint64_t>& counts, int limit) {
+  return Tokens(kTokens, grouped_code_lengths(histogram_of(counts), limit).data());
+}
+
+// A copy that kernels may read and write kSlackBytes behind. What is there is not 0, so that nobody counts on it.
+std::vector<uint8_t> with_slack(const Tokens& tokens) {
+  std::vector<uint8_t> padded(static_cast<size_t>(tokens.size()) + kSlackBytes, 0xA5);
+  std::copy_n(tokens.data(), tokens.size(), padded.begin());
+  return padded;
+}
+
+Tokens subtract_above(const Tokens& tokens, size_t columns) {
+  const std::vector<uint8_t> padded = with_slack(tokens);
+  std::vector<uint8_t> residuals(padded.size());
+  kernels().subtract_above(padded.data(), columns, tokens.size(), residuals.data());
+  return Tokens(tokens.size(), residuals.data());
+}
+
+Tokens add_above(const Tokens& residuals, size_t columns) {
+  std::vector<uint8_t> tokens = with_slack(residuals);
+  kernels().add_above(tokens.data(), columns, residuals.size());
+  return Tokens(residuals.size(), tokens.data());
+}
+
+// Sampled symbols; how many of them and of their residuals are not 0, and the eighths of a bit of their magnitudes.
+py::tuple sample_prediction(const Tokens& tokens, size_t columns, size_t run, size_t period, int token_minimum) {
+  const std::vector<uint8_t> padded = with_slack(tokens);
+  PredictionSample sample;
+  kernels().sample_prediction(padded.data(), columns, tokens.size(), run, period, token_minimum, &sample);
+  return py::make_tuple(sample.symbols, py::make_tuple(sample.tokens.nonzero, sample.tokens.magnitude_bits),
+                        py::make_tuple(sample.residuals.nonzero, sample.residuals.magnitude_bits));
+}
+
+Tokens compact_nonzero(const Tokens& tokens) {
+  const std::vector<uint8_t> padded = with_slack(tokens);
+  std::vector<uint8_t> nonzero(padded.size());
+  const size_t count = kernels().compact_nonzero(padded.data(), tokens.size(), nonzero.data());
+  return Tokens(static_cast<py::ssize_t>(count), nonzero.data());
+}
+
+py::bytes bytes_of(const BitCursor& cursor) {
+  return py::bytes(reinterpret_cast<const char*>(cursor.bytes), (cursor.position_bits + 7) / 8);
+}
+
+// One bit for each token, from a call for each `run` of them.
+py::bytes write_mask(const Tokens& tokens, size_t run) {
+  const size_t count = tokens.size();
+  const std::vector<uint8_t> padded = with_slack(tokens);
+  std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes);
+  BitCursor cursor{mask.data(), 0};
+  for (size_t i = 0; i < count; i += run) kernels().write_mask(padded.data() + i, std::min(run, count - i), &cursor);
+  return bytes_of(cursor);
+}
+
+// The same, and the translated tokens that are not 0.
+py::tuple pack_nonzero(const Tokens& tokens, const Tokens& table, size_t run) {
+  const size_t count = tokens.size();
+  const std::vector<uint8_t> padded = with_slack(tokens);
+  std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes), nonzero(padded.size());
+  BitCursor cursor{mask.data(), 0};
+  size_t packed = 0;
+  for (size_t i = 0; i < count; i += run) {
+    packed += kernels().pack_nonzero(padded.data() + i, std::min(run, count - i), table.data(), &cursor,
+                                     nonzero.data() + packed);
+  }
+  return py::make_tuple(bytes_of(cursor), Tokens(static_cast<py::ssize_t>(packed), nonzero.data()));
 }
 
 // Bits of the tokens in the wavelet layout, and their number.
@@ -117,8 +190,7 @@ py::tuple write_wavelet(const Tokens& tokens, const Tokens& lengths) {
   BitCursor cursor{bits.data(), 0};
   kernels().translate(tokens.data(), count, tree.rank_of_token.data(), ranks.data());
   write_ranks(kernels(), tree, ranks.data(), count, scratch, &cursor);
-  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bits.data()), (cursor.position_bits + 7) / 8),
-                        cursor.position_bits);
+  return py::make_tuple(bytes_of(cursor), cursor.position_bits);
 }
 
 std::vector<uint8_t> with_slack(const py::bytes& bits) {
@@ -144,8 +216,7 @@ py::tuple write_serial_of(const Tokens& tokens, const Integers& symbols, int shi
   std::vector<uint8_t> bits(4 * count + 8 + kSlackBytes);
   BitCursor cursor{bits.data(), 0};
   write_serial(SerialCode(lengths_of(lengths)), tokens.data(), symbols.data(), shift, count, &cursor);
-  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bits.data()), (cursor.position_bits + 7) / 8),
-                        cursor.position_bits);
+  return py::make_tuple(bytes_of(cursor), cursor.position_bits);
 }
 
 // Tokens and low bits.
@@ -176,7 +247,14 @@ void register_kernels(py::module_& parent) {
   module.def("dequantize_band", &dequantize_band);
   module.def("measure_symbols", &measure_symbols);
   module.def("measure_tokens", &measure_tokens);
+  module.def("subtract_above", &subtract_above);
+  module.def("add_above", &add_above);
+  module.def("sample_prediction", &sample_prediction);
   module.def("limited_code_lengths", &limited_code_lengths_of);
+  module.def("grouped_code_lengths", &grouped_code_lengths_of);
+  module.def("compact_nonzero", &compact_nonzero);
+  module.def("write_mask", &write_mask);
+  module.def("pack_nonzero", &pack_nonzero);
   module.def("write_wavelet", &write_wavelet);
   module.def("read_wavelet", &read_wavelet);
   module.def("write_serial", &write_serial_of);

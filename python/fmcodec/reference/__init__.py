@@ -2,7 +2,8 @@
 
 from fmcodec.reference.bits import BitReader, BitWriter, pack_codes
 from fmcodec.reference.blocks import BlockCoder
-from fmcodec.reference.choice import choose_tables, log2_fixed
+from fmcodec.reference.choice import choose_tables
+from fmcodec.reference.classes import log2_fixed
 from fmcodec.reference.entropy import (
     ClassCoder,
     Code,

@@ -1,8 +1,7 @@
-"""How the encoder chooses classes, modes and tables (docs/format.md, sections 10.2 to 10.6 and 10.9)."""
+"""How the encoder chooses predicted bands, modes and tables (docs/format.md, sections 10.2 to 10.6 and 10.9)."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fmcodec.reference.bits import BitArray, BitWriter, IntArray
+from fmcodec.reference.classes import (
+    COUNTED_WEIGHT,
+    Item,
+    Measure,
+    choose_classes,
+    class_width,
+    log2_fixed,
+    numbered_classes,
+)
 from fmcodec.reference.entropy import (
     TOKEN_COUNT,
     Code,
@@ -37,34 +45,22 @@ from fmcodec.reference.tables import (
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
 EXACT_EFFORT = 3
-MOST_CLASSES = {1: 4, 2: 8, 3: 32}
-FEW_CLASSES = 4
-OWN_MASK_SYMBOLS = {1: math.inf, 2: 65536, 3: 0}
+# Section 10.9.
+MOST_CLASSES, FEW_CLASSES = 32, 4
+CLASSES_OF_EFFORT = {1: FEW_CLASSES, 2: 8}
 LARGEST_BUCKET = 31
 BUCKETS = LARGEST_BUCKET + 1
 LEAST_SAMPLE = 128
 SAMPLE_PERIOD = 256
 SAMPLE_RUN = {1: 16, 2: 64, 3: SAMPLE_PERIOD}
-COUNTED_WEIGHT = 64
+OWN_MASK_SYMBOLS = {1: math.inf, 2: 65536, 3: 0}
 
-_FRACTIONS = [math.floor(65536 * math.log2(1 + j / 4096) + 0.5) for j in range(4096)]
 # Section 10.2: k(a), eighths of a bit for a magnitude.
 _EIGHTHS = np.array([math.floor(8 * math.log2(1 + (a if a < 16 else a // 16 * 16 + 8)) + 0.5) for a in range(256)])
 
 
-def class_width(class_count: int) -> int:
-    """Section 10.4: ``ceil(log2(class count))``."""
-    return (class_count - 1).bit_length()
-
-
-def log2_fixed(n: int) -> int:
-    """Section 10: ``L(n)``, log2 in units of 2^-16."""
-    exponent = n.bit_length() - 1
-    return 65536 * exponent + _FRACTIONS[((n << 12) >> exponent) - 4096]
-
-
 def bucket_of_band(count: int, magnitude_sum: int) -> int:
-    """Section 10.2: half-octaves of the mean magnitude."""
+    """Section 10.3: half-octaves of the mean magnitude."""
     if magnitude_sum == 0:
         return 0
     half_octaves = (log2_fixed(magnitude_sum) - log2_fixed(count) + 524288) // 32768
@@ -113,65 +109,6 @@ class CostedTables(NamedTuple):
     bits: int
 
 
-class Item(NamedTuple):
-    """A bucket of bands, a context, or a class made of them; not all its symbols need be in the histogram."""
-
-    shift: int
-    symbol_count: int
-    smallest: int
-    largest: int
-    histogram: IntArray
-    is_predicted: bool = False
-    # Counts of mask bytes, of a sample or of all `mask_count` of them; 0: masks are not looked at.
-    masks: IntArray = np.zeros(TOKEN_COUNT, dtype=np.int64)
-    mask_count: int = 0
-
-    @property
-    def counted(self) -> int:
-        """Section 10.4: ``m``, the symbols in the histogram; there are ``symbol_count`` in all."""
-        return int(self.histogram.sum())
-
-    def cost(self, *, is_exact: bool) -> int:
-        """Section 10.4: estimated bits of the tokens and the table, in units of 2^-16 bits, by tokens or by bins."""
-        counts: list[int] = [count for count in (self.histogram if is_exact else self.bins).tolist() if count]
-        token_bits = self.counted * log2_fixed(self.counted) - sum(count * log2_fixed(count) for count in counts)
-        table_bits = 8 if len(counts) < 2 else 24 + (4 if is_exact else 16) * len(counts)
-        return self.symbol_count * token_bits // self.counted + table_bits * 65536
-
-    @property
-    def bins(self) -> IntArray:
-        """Section 10.4: the histogram by bins of magnitudes."""
-        numbers = np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1)
-        bins = [bin_of_magnitude(abs(number)) for number in numbers.tolist()]
-        return np.bincount(bins, self.histogram[numbers % TOKEN_COUNT]).astype(np.int64)
-
-    def joined(self, other: Item) -> Item:
-        """The class of both."""
-        return Item(
-            shift=self.shift,
-            symbol_count=self.symbol_count + other.symbol_count,
-            smallest=min(self.smallest, other.smallest),
-            largest=max(self.largest, other.largest),
-            histogram=self.histogram + other.histogram,
-            is_predicted=self.is_predicted,
-            masks=self.masks + other.masks,
-        )
-
-    def smoothed(self) -> Item:
-        """Section 10.5: a histogram in which every symbol of the class has a count, if not all were counted."""
-        if self.counted == self.symbol_count:
-            return self
-        histogram = COUNTED_WEIGHT * self.histogram
-        histogram[np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1) % TOKEN_COUNT] += 1
-        return self._replace(histogram=histogram)
-
-
-def bin_of_magnitude(magnitude: int) -> int:
-    """Section 10.4: small magnitudes, then half-octaves."""
-    octave = magnitude.bit_length() - 1
-    return magnitude if magnitude < 4 else 2 * octave + (magnitude >> (octave - 1) & 1)
-
-
 def bucket_items(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int, sample_run: int) -> dict[int, Item]:
     """Section 10.3: the non-empty buckets with their shifts and counts; blocks are kept bands by positions.
 
@@ -208,36 +145,6 @@ def context_items(blocks: Sequence[IntArray]) -> dict[int, Item]:
         histogram = np.bincount(tokens_from_symbols(members, 0), minlength=TOKEN_COUNT)
         items[context] = Item(0, members.size, int(members.min()), int(members.max()), histogram)
     return items
-
-
-def choose_classes(
-    items: dict[int, Item], map_entries: int, most_classes: int, *, is_exact: bool
-) -> list[tuple[int, Item]]:
-    """Section 10.4: joins neighbouring items; the first item of each class, and the class."""
-
-    def increase(left: Item, right: Item) -> int:
-        costs = (item.cost(is_exact=is_exact) for item in (left.joined(right), left, right))
-        return next(costs) - sum(costs)
-
-    classes = sorted(items.items())
-    best: tuple[int, list[tuple[int, Item]]] | None = None
-    while True:
-        total = (
-            sum(item.cost(is_exact=is_exact) for _, item in classes) + map_entries * class_width(len(classes)) * 65536
-        )
-        if best is None or len(classes) >= most_classes or total < best[0]:
-            best = total, classes
-        increases = [
-            (increase(left, right), place)
-            for place, ((_, left), (_, right)) in enumerate(itertools.pairwise(classes))
-            if (left.shift, left.is_predicted) == (right.shift, right.is_predicted)
-        ]
-        if not increases:
-            assert best is not None
-            return best[1]
-        place = min(increases)[1]
-        joined = classes[place][0], classes[place][1].joined(classes[place + 1][1])
-        classes = [*classes[:place], joined, *classes[place + 2 :]]
 
 
 def fitted_lengths(histogram: IntArray, spec: CodecSpec) -> tuple[int, ...]:
@@ -349,29 +256,22 @@ def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntA
     )
 
 
-def _numbered_classes(chosen: Sequence[tuple[int, Item]], item_count: int) -> IntArray:
-    """The class of every item: that of the next lower one if it does not occur."""
-    numbers = np.searchsorted([first for first, _ in chosen], np.arange(item_count), side="right") - 1
-    return np.maximum(numbers, 0)
-
-
 def choose_tables(blocks: Sequence[IntArray], spec: CodecSpec) -> Tables:
     """Sections 10.2 to 10.6 and 10.9: the tables of a group; blocks are kept bands by rows by columns."""
     predicted = predicted_bands(blocks, spec)
-    most_classes = MOST_CLASSES[spec.effort]
     if spec.effort < EXACT_EFFORT:
-        return _choose_band_tables(blocks, spec, predicted, most_classes).tables
-    candidates = [_choose_band_tables(blocks, spec, predicted, most) for most in (most_classes, FEW_CLASSES)]
+        return _choose_band_tables(blocks, spec, predicted, CLASSES_OF_EFFORT[spec.effort]).tables
+    candidates = [_choose_band_tables(blocks, spec, predicted, most) for most in (MOST_CLASSES, FEW_CLASSES)]
     if predicted.any():
-        candidates.append(_choose_band_tables(blocks, spec, np.zeros_like(predicted), most_classes))
+        candidates.append(_choose_band_tables(blocks, spec, np.zeros_like(predicted), MOST_CLASSES))
     if all(fits(block, 0, token_minimum(spec)) for block in blocks):
-        chosen = choose_classes(context_items(blocks), CONTEXT_COUNT, most_classes, is_exact=True)
-        candidates.append(_weigh_classes(chosen, blocks, token_minimum(spec)))
+        candidates.append(_choose_neighbour_tables(blocks, token_minimum(spec)))
     return min(candidates, key=lambda candidate: candidate.bits).tables
 
 
-def _weigh_classes(chosen: Sequence[tuple[int, Item]], blocks: Sequence[IntArray], minimum: int) -> CostedTables:
+def _choose_neighbour_tables(blocks: Sequence[IntArray], minimum: int) -> CostedTables:
     """Section 10.9: tables of contexts."""
+    chosen = choose_classes(context_items(blocks), CONTEXT_COUNT, Measure(True, minimum), MOST_CLASSES)
     bits = CONTEXT_COUNT * class_width(len(chosen)) + sum(32 * lane_count(block.size) for block in blocks)
     classes = []
     for _, item in chosen:
@@ -383,14 +283,14 @@ def _weigh_classes(chosen: Sequence[tuple[int, Item]], blocks: Sequence[IntArray
         bits += sum(h * (log2_fixed(TOTAL) - log2_fixed(frequency)) for h, frequency in pairs if h) // 65536
         bits += len(writer)
         classes.append(TableClass(mode="rans", weights=weights))
-    class_map = _numbered_classes(chosen, CONTEXT_COUNT)
+    class_map = numbered_classes(chosen, CONTEXT_COUNT)
     return CostedTables(Tables(model="neighbours", class_map=tuple(class_map.tolist()), classes=tuple(classes)), bits)
 
 
 def _choose_band_tables(
     blocks: Sequence[IntArray], spec: CodecSpec, predicted: BitArray, most_classes: int
 ) -> CostedTables:
-    """Sections 10.2 to 10.6: tables of bands, some of them predicted."""
+    """Sections 10.3 to 10.6: tables of bands, some of them predicted."""
     blocks = [np.where(predicted.reshape(-1, 1, 1), residuals_from_symbols(block), block) for block in blocks]
     by_position = [block.reshape(len(block), -1) for block in blocks]
     band_count = len(blocks[0])
@@ -398,8 +298,9 @@ def _choose_band_tables(
     magnitudes = np.sum([np.abs(block).sum(axis=1) for block in by_position], axis=0).tolist()
     bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes]) + BUCKETS * predicted
     items = bucket_items(by_position, bucket_of, token_minimum(spec), SAMPLE_RUN[spec.effort])
-    chosen = choose_classes(items, band_count, most_classes, is_exact=spec.effort == EXACT_EFFORT)
-    class_map = _numbered_classes(chosen, 2 * BUCKETS)[bucket_of]
+    measure = Measure(spec.effort == EXACT_EFFORT, token_minimum(spec))
+    chosen = choose_classes(items, band_count, measure, most_classes)
+    class_map = numbered_classes(chosen, 2 * BUCKETS)[bucket_of]
     return _choose_modes(_unfinished(class_map, chosen), [item for _, item in chosen], blocks, spec)
 
 

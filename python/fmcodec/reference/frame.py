@@ -140,11 +140,11 @@ def tile_shape(spec: CodecSpec, channels: int, rows: int, columns: int) -> tuple
     if spec.block_shape is not None:
         return min(spec.block_shape[0], rows), min(spec.block_shape[1], columns)
     positions = max(64, BLOCK_VALUES // channels)
-    if columns <= positions:
-        most_rows = positions // columns
-        tiles = max(1, (2 * rows + most_rows) // (2 * most_rows))
-        return -(-rows // tiles), columns
-    return 1, positions
+    if columns > positions:
+        return 1, positions
+    target_rows = positions // columns
+    tile_count = max(1, (2 * rows + target_rows) // (2 * target_rows))
+    return -(-rows // tile_count), columns
 
 
 def encode(

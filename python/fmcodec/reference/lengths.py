@@ -1,18 +1,20 @@
-"""Code lengths from counts: Huffman's, and grouped ones (docs/format.md, section 10.6)."""
+"""Code lengths from counts: Huffman lengths and grouped lengths (docs/format.md, section 10.6)."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from fmcodec.reference.bits import IntArray
 
-LARGEST_GROUP_WIDTH = 7
 WEIGHT_BITS = 16
-BIT = 16  # what a bit costs, in units of what a split node costs
+GROUP_WIDTHS = range(8)
+# Costs are in sixteenths of a bit. Each step down the tree costs the bit and the split.
+BIT = 16
+STEP = BIT + 1
+# Kinds of groups, in the order in which equal costs are decided.
 LAST, HALF, QUARTER = range(3)
 
 
@@ -62,91 +64,96 @@ def limited_lengths(histogram: IntArray, longest: int) -> IntArray:
     return lengths
 
 
-def _octave_key(weight: int) -> int:
-    """Section 10.6: ``key(w)``, sixteen steps of each octave."""
+def weight_key(weight: int) -> int:
+    """Section 10.6: what tokens are sorted by, sixteen keys for each octave of weights."""
+    if weight < 16:
+        return weight
     octave = weight.bit_length() - 1
-    return weight if weight < 16 else (octave - 3) * 16 + (weight >> (octave - 4) & 15)
+    return 16 * (octave - 3) + (weight >> (octave - 4)) % 16
 
 
-class _Choice(NamedTuple):
-    """What begins at a token: its cost, and which group; the least of several is the one that is taken."""
+def is_group_start(place: int) -> bool:
+    """Section 10.6: whether a group may begin at this place of the order."""
+    return place % (1 if place < 32 else 2 if place < 64 else 4 if place < 128 else 8) == 0
 
-    cost: float
-    width: int  # m
+
+class Group(NamedTuple):
+    """Section 10.6: the first group of a division, ``2^width`` tokens, and the cost of all groups from it on.
+
+    The smallest of several is the one that the encoder takes: of equal costs the last group, then that of the smallest
+    width, then a half.
+    """
+
+    cost: int
+    width: int
     kind: int
 
 
-class _Division:
-    """Section 10.6: the division of tokens with these weights that costs least."""
-
-    def __init__(self, weights: list[int]) -> None:
-        self.count = len(weights)
-        self.sums = [0, *itertools.accumulate(weights)]
-        impossible = _Choice(math.inf, 0, LAST)
-        self.whole = [impossible] * self.count
-        self.rest = [impossible] * self.count
-        for i in reversed(range(self.count)):
-            if i % (1 if i < 32 else 2 if i < 64 else 4 if i < 128 else 8) == 0:
-                self._choose(i)
-
-    def last_group(self, i: int) -> tuple[int, int]:
-        """``m`` and ``s`` of a last group from token ``i`` on: ``s`` tokens have ``m - 1`` bits, others ``m``."""
-        width = (self.count - i - 1).bit_length()
-        return width, 2**width - (self.count - i)
-
-    def _choose(self, i: int) -> None:
-        every = self.sums[self.count] - self.sums[i]
-        m, short = self.last_group(i)
-        last = BIT * (m * every - (self.sums[i + short] - self.sums[i])) + (every if short else 0)
-        whole, rest = [_Choice(last, 0, LAST)], []
-        once, twice = BIT + 1, 2 * (BIT + 1)
-        for m in range(LARGEST_GROUP_WIDTH + 1):
-            end = i + 2**m
-            if end >= self.count:
-                break
-            group = self.sums[end] - self.sums[i]
-            left, inner = every - group, BIT * m * group
-            behind = inner + self.whole[end].cost
-            whole.append(_Choice(behind + once * every, m, HALF))
-            whole.append(_Choice(inner + self.rest[end].cost + twice * group, m, QUARTER))
-            rest.append(_Choice(behind + once * group + twice * left, m, HALF))
-            rest.append(_Choice(behind + twice * group + once * left, m, QUARTER))
-        self.whole[i] = min(whole, key=_preference)
-        self.rest[i] = min(rest, key=_preference, default=self.rest[i])
-
-    def lengths(self) -> list[int]:
-        """The length of each token."""
-        lengths: list[int] = []
-        depth, is_rest = 0, False
-        while (choice := (self.rest if is_rest else self.whole)[len(lengths)]).kind != LAST:
-            lengths += [depth + choice.kind + choice.width] * 2**choice.width
-            if is_rest:
-                depth += 2 if choice.kind == HALF else 1
-            elif choice.kind == HALF:
-                depth += 1
-            is_rest = not is_rest and choice.kind == QUARTER
-        m, short = self.last_group(len(lengths))
-        return lengths + [depth + m - 1] * short + [depth + m] * (self.count - len(lengths) - short)
+def _last_group(count: int) -> tuple[int, int]:
+    """Section 10.6: ``m`` and ``s`` of the last group: in it, ``s`` tokens have ``m - 1`` bits and the others ``m``."""
+    m = (count - 1).bit_length()
+    return m, 2**m - count
 
 
-def _preference(choice: _Choice) -> tuple[float, bool, int, int]:
-    """Of equal costs: the last group, then the smallest one, then a half."""
-    return choice.cost, choice.kind != LAST, choice.width, choice.kind
+def divide(weights: list[int]) -> tuple[dict[int, Group], dict[int, Group]]:
+    """Section 10.6: ``V`` and ``R``: the best first group at each place, if the space is whole, or a rest of three
+    quarters."""
+    count = len(weights)
+    sums = [0, *itertools.accumulate(weights)]
+    wholes: dict[int, Group] = {}
+    rests: dict[int, Group] = {}
+    for i in reversed([place for place in range(count) if is_group_start(place)]):
+        everything = sums[count] - sums[i]
+        m, short = _last_group(count - i)
+        last_bits = m * everything - (sums[i + short] - sums[i])
+        of_whole = [Group(BIT * last_bits + (everything if short else 0), 0, LAST)]
+        of_rest = []
+        for width in GROUP_WIDTHS:
+            end = i + 2**width
+            if end not in wholes:
+                continue
+            group, left = sums[end] - sums[i], sums[count] - sums[end]
+            planes = BIT * width * group
+            behind = planes + wholes[end].cost
+            of_whole.append(Group(behind + STEP * everything, width, HALF))
+            if end in rests:
+                of_whole.append(Group(planes + 2 * STEP * group + rests[end].cost, width, QUARTER))
+            of_rest.append(Group(behind + STEP * group + 2 * STEP * left, width, HALF))
+            of_rest.append(Group(behind + 2 * STEP * group + STEP * left, width, QUARTER))
+        wholes[i] = min(of_whole)
+        if of_rest:
+            rests[i] = min(of_rest)
+    return wholes, rests
+
+
+def divided_lengths(weights: list[int]) -> list[int]:
+    """Section 10.6: the lengths of the best division of weights into groups, in their order."""
+    wholes, rests = divide(weights)
+    lengths: list[int] = []
+    depth, is_rest = 0, False
+    while (group := (rests if is_rest else wholes)[len(lengths)]).kind != LAST:
+        is_half = group.kind == HALF
+        lengths += [depth + (1 if is_half else 2) + group.width] * 2**group.width
+        # Of a rest, a half leaves a quarter, and a quarter leaves a half.
+        depth += is_rest + is_half
+        is_rest = not (is_rest or is_half)
+    left = len(weights) - len(lengths)
+    m, short = _last_group(left)
+    return lengths + [depth + m - 1] * short + [depth + m] * (left - short)
 
 
 def grouped_lengths(histogram: IntArray, longest: int) -> IntArray:
-    """Section 10.6: lengths in groups of 2^m tokens, at most ``longest``, for the tokens that occur."""
+    """Section 10.6: lengths by token in groups of 2^m tokens, at most ``longest``, for the tokens that occur."""
     lengths = np.zeros(len(histogram), dtype=np.int64)
-    excess_bits = max(0, int(histogram.max()).bit_length() - WEIGHT_BITS)
-    weights = {token: max(int(histogram[token]) >> excess_bits, 1) for token in np.flatnonzero(histogram).tolist()}
-    if len(weights) < 2:
-        lengths[list(weights)] = 1
+    used = np.flatnonzero(histogram)
+    if len(used) < 2:
+        lengths[used] = 1
         return lengths
-    tokens = sorted(weights, key=lambda token: (-_octave_key(weights[token]), token))
-    least = (sum(weights.values()) >> (longest - 1)) + 1
-    while True:
-        grouped = _Division([max(weights[token], least) for token in tokens]).lengths()
-        if max(grouped) <= longest:
-            lengths[tokens] = grouped
-            return lengths
-        least *= 2
+    excess_bits = max(0, int(histogram.max()).bit_length() - WEIGHT_BITS)
+    weight_of = {token: max(int(histogram[token]) >> excess_bits, 1) for token in used.tolist()}
+    order = sorted(weight_of, key=lambda token: (-weight_key(weight_of[token]), token))
+    floor = (sum(weight_of.values()) >> (longest - 1)) + 1
+    while max(found := divided_lengths([max(weight_of[token], floor) for token in order])) > longest:
+        floor *= 2
+    lengths[order] = found
+    return lengths

@@ -10,7 +10,12 @@ import numpy as np
 
 from fmcodec.errors import CorruptStreamError
 from fmcodec.reference.bits import BitReader, BitWriter
-from fmcodec.reference.entropy import LARGEST_SHIFT, TOKEN_COUNT, Code, stream_minimum
+from fmcodec.reference.entropy import (
+    LARGEST_SHIFT,
+    TOKEN_COUNT,
+    Code,
+    stream_minimum,
+)
 from fmcodec.reference.lengths import grouped_lengths, limited_lengths
 from fmcodec.spec import CLASS_MODELS, TableClass, Tables
 
