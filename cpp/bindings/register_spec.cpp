@@ -34,8 +34,8 @@ using TablesTuple = std::tuple<int, std::vector<int>, std::vector<ClassTuple>>;
 TablesTuple tuple_of(const Tables& tables) {
   std::vector<ClassTuple> classes;
   for (const TableClass& c : tables.classes)
-    classes.emplace_back(static_cast<int>(c.mode), c.is_predicted, c.shift, list_of(c.value_lengths), list_of(c.mask_lengths),
-                         list_of(c.weights));
+    classes.emplace_back(static_cast<int>(c.mode), c.is_predicted, c.shift, list_of(c.value_lengths),
+                         list_of(c.mask_lengths), list_of(c.weights));
   return {static_cast<int>(tables.model), {tables.class_map.begin(), tables.class_map.end()}, std::move(classes)};
 }
 

@@ -131,9 +131,9 @@ LeafList ordered_leaves(const std::array<uint16_t, kTokens>& weights) {
   return leaves;
 }
 
-// The best division of tokens, the most frequent first, into groups of 2^m of equal length (section 10, step 6). The code
-// space is taken in halves or in quarters: `whole_` is what the tokens from one on cost if all of the space is left to
-// them, `rest_` if a quarter of it is taken.
+// The best division of tokens, the most frequent first, into groups of 2^m of equal length (section 10, step 6). The
+// code space is taken in halves or in quarters: `whole_` is what the tokens from one on cost if all of the space is
+// left to them, `rest_` if a quarter of it is taken.
 class Grouping {
  public:
   explicit Grouping(const LeafList& leaves) : count_(leaves.count) {
@@ -186,7 +186,8 @@ class Grouping {
   // Groups begin at multiples of it: far down the list they are large in any case.
   static size_t granule(size_t i) { return i < 32 ? 1 : i < 64 ? 2 : i < 128 ? 4 : 8; }
 
-  // Of the last group, which begins at token i: how many tokens have the shorter of its two lengths, and the longer one.
+  // Of the last group, which begins at token i: how many tokens have the shorter of its two lengths, and the longer
+  // one.
   struct Last {
     size_t short_count;
     int long_bits;
@@ -231,8 +232,8 @@ CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit) {
   std::array<uint16_t, kTokens> weights;
   uint64_t total = 0;
   for (size_t token = 0; token < kTokens; ++token) {
-    weights[token] = static_cast<uint16_t>(
-        std::max(histogram[token] >> excess_bits, static_cast<uint64_t>(histogram[token] > 0)));
+    weights[token] =
+        static_cast<uint16_t>(std::max(histogram[token] >> excess_bits, static_cast<uint64_t>(histogram[token] > 0)));
     total += weights[token];
   }
   LeafList leaves = ordered_leaves(weights);

@@ -24,8 +24,8 @@ inline void add(const TokenHistogram& from, TokenHistogram& into) {
 // Huffman lengths, adjusted to at most `limit` (8..15) bits, for the tokens that occur; all 0 if none does.
 CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit);
 
-// The same in groups of 2^m tokens of one length, each group with half of the codes that are left (section 10.6): nearly
-// all subtrees are complete, so that the wavelet layout has half as many split nodes, for about 0.6 % more bits.
+// The same in groups of 2^m tokens of one length, each group with half of the codes that are left (section 10.6):
+// nearly all subtrees are complete, so that the wavelet layout has half as many split nodes, for about 0.6 % more bits.
 CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit);
 
 // How code lengths are made from counts.

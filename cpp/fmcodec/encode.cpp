@@ -49,9 +49,8 @@ void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& til
   const BandPlan plan(spec, tensor.shape.channels);
   const KernelTable& kernel_table = kernels();
   for_each_index(tiling.group_count(), threads, [&] {
-    return [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable {
-      take(g, encoder);
-    };
+    return
+        [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable { take(g, encoder); };
   });
 }
 

@@ -129,8 +129,8 @@ Tables GroupEncoder::choose_tables() {
 
 // Section 10, steps 4 to 6.
 CostedTables GroupEncoder::choose_band_tables(const BandItems& items, size_t most_classes) {
-  Classes chosen = choose_classes(items.statistics, symbols_.bands(),
-                                  {most_classes, spec_.effort == kExactEffort, token_minimum_});
+  Classes chosen =
+      choose_classes(items.statistics, symbols_.bands(), {most_classes, spec_.effort == kExactEffort, token_minimum_});
   Tables tables;
   for (const uint8_t item : items.item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   return choose_modes(std::move(tables), chosen.statistics);
@@ -378,8 +378,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
     if (spec_.tables && !fits(block, k, table)) return false;
     if (table.mode == ClassMode::kZero) continue;
     stream_writer_.begin(codes_[k], bands_of(k) * block.tile.positions());
-    for_each_band(block, k, table,
-                  [&](const uint8_t* tokens, size_t count) { stream_writer_.add(tokens, count); });
+    for_each_band(block, k, table, [&](const uint8_t* tokens, size_t count) { stream_writer_.add(tokens, count); });
     stream_writer_.end(table.shift > 0 ? gather_symbols(block, k) : nullptr, &cursor);
   }
   // Decided without the padding to words, so that the kind of a block does not depend on the layout.

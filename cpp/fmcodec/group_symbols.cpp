@@ -36,16 +36,17 @@ void GroupSymbols::load(uint64_t group) {
   }
 }
 
-// Whether the values are tokens that need not be copied: nobody wants them in one piece, and kernels may read kSlackBytes
-// behind them.
+// Whether the values are tokens that need not be copied: nobody wants them in one piece, and kernels may read
+// kSlackBytes behind them.
 bool GroupSymbols::can_borrow(const PlanarBlock<const void>& planes) const {
-  const bool may_use_contexts = spec_.tables ? spec_.tables->model == ClassModel::kNeighbours : spec_.effort == kExactEffort;
+  const bool may_use_contexts =
+      spec_.tables ? spec_.tables->model == ClassModel::kNeighbours : spec_.effort == kExactEffort;
   if (may_use_contexts || !transform_.is_copy()) return false;
   const TensorShape& shape = tensor_.shape;
-  const bool is_dense = tensor_.row_stride == static_cast<int64_t>(shape.columns) && tensor_.column_stride == 1 &&
-                        tensor_.channel_stride == static_cast<int64_t>(shape.positions()) &&
-                        (shape.images == 1 ||
-                         tensor_.image_stride == static_cast<int64_t>(shape.channels * shape.positions()));
+  const bool is_dense =
+      tensor_.row_stride == static_cast<int64_t>(shape.columns) && tensor_.column_stride == 1 &&
+      tensor_.channel_stride == static_cast<int64_t>(shape.positions()) &&
+      (shape.images == 1 || tensor_.image_stride == static_cast<int64_t>(shape.channels * shape.positions()));
   if (!is_dense) return false;
   const auto* const begin = static_cast<const uint8_t*>(tensor_.data);
   const auto* const last_band = static_cast<const uint8_t*>(planes.values) + (bands() - 1) * shape.positions();

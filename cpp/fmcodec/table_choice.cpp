@@ -267,8 +267,7 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
   masked.table.value_lengths = codes.lengths(nonzero);
   const MaskTable& standard = nearest_mask_table(total - values[0], total);
   masked.table.mask_lengths = standard.lengths;
-  uint64_t mask_bits =
-      standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
+  uint64_t mask_bits = standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
   if (statistics.mask_bytes > 0) {
     const uint64_t counted = std::accumulate(statistics.masks.begin(), statistics.masks.end(), uint64_t{0});
     const auto bits_with = [&](const CodeLengths& lengths) {

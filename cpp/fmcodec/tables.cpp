@@ -252,8 +252,8 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
 }
 
 uint64_t class_section_bound(uint64_t kept_bands) {
-  // Two tables of an entry count and 256 lengths of at most 8 bits, mode, prediction and shift, for each class; and the class
-  // count. A table of weights is smaller.
+  // Two tables of an entry count and 256 lengths of at most 8 bits, mode, prediction and shift, for each class; and the
+  // class count. A table of weights is smaller.
   constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 8;
   // The class map: a table, and codes that are no longer on average than numbers of 5 bits, or a bit longer if limited.
   return (6 + (kMaxClasses + 1) * kClassBits + std::max<uint64_t>(kept_bands, kContexts) * 6 + 7) / 8;

@@ -48,7 +48,9 @@ struct Tables {
 };
 
 // Whether the entries of a value table stand in the order 0, 1, 2, ... rather than 0, -1, 1, ...
-inline bool has_ascending_table(int32_t token_minimum, bool is_predicted) { return token_minimum == 0 && !is_predicted; }
+inline bool has_ascending_table(int32_t token_minimum, bool is_predicted) {
+  return token_minimum == 0 && !is_predicted;
+}
 
 // Section 8. parse throws Error(kCorrupt); offsets count from `base_offset`.
 std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_minimum);
