@@ -187,3 +187,42 @@ def check_core(histogram: NDArray[np.int64], longest: int) -> None:
 def test_code_lengths_of_nothing() -> None:
     assert not kernels.limited_code_lengths([], 8).any()
     assert not kernels.grouped_code_lengths([], 8).any()
+
+
+@st.composite
+def falling_histograms(draw: st.DrawFn) -> NDArray[np.int64]:
+    """Geometric, Laplacian or uniform counts of up to 256 tokens in any order."""
+    used = draw(st.integers(1, 256) | st.sampled_from([1, 2, 3, 4, 8, 16, 32, 64, 128]))
+    distance = np.arange(used)
+    kind = draw(st.sampled_from(["geometric", "laplacian", "uniform"]))
+    if kind == "laplacian":
+        distance = np.abs(distance - used // 2)
+    ratio = 1.0 if kind == "uniform" else draw(st.floats(0.02, 0.999))
+    weights = ratio**distance
+    total = draw(st.sampled_from([100, 1000, 10**5, 10**7, 2**40]))
+    histogram = np.zeros(256, np.int64)
+    tokens = np.random.default_rng(draw(st.integers(0, 99))).permutation(256)[:used]
+    histogram[tokens] = np.maximum(1, np.rint(total * weights / weights.sum())).astype(np.int64)
+    return histogram
+
+
+@settings(max_examples=500)
+@given(falling_histograms(), st.integers(8, 15))
+def test_grouped_lengths_of_the_core_are_a_complete_code_of_few_more_bits(
+    histogram: NDArray[np.int64], longest: int
+) -> None:
+    counts, is_used = histogram.tolist(), histogram > 0
+    lengths = kernels.grouped_code_lengths(counts, longest).astype(np.int64)
+    np.testing.assert_array_equal(lengths > 0, is_used)
+    if is_used.sum() == 1:
+        assert lengths.sum() == 1
+        return
+    assert lengths.max() <= longest and (2.0 ** -lengths[is_used]).sum() == 1
+    huffman = kernels.limited_code_lengths(counts, longest).astype(np.int64)
+    ratio = (histogram * lengths).sum() / (histogram * huffman).sum()
+    # Measured: up to 5.2 % more, of four tokens, and up to 11.3 % of many at the default limit. With less room below
+    # the limit no bound is of use: up to 3.5 times the bits at a limit of 8.
+    if is_used.sum() <= 2 ** (longest - 6):
+        assert ratio < 1.06
+    elif longest == 12:
+        assert ratio < 1.13

@@ -25,11 +25,13 @@ RUNS = st.sampled_from([1, 7, 8, 16, 63, 64, 65, 127, 128, 129, 200, 256, 1000])
 
 @st.composite
 def some_tokens(draw: st.DrawFn) -> Tokens:
-    """Tokens of which none, some or all are 0, small or any."""
+    """Tokens of which none, some or all are 0, small or any, or each near the one before it."""
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     count = draw(COUNTS)
     tokens = rng.integers(0, draw(st.sampled_from([2, 4, 256])), count, dtype=np.uint8)
     tokens = np.where(rng.random(count) < 0.5, tokens, -tokens)
+    if draw(st.booleans()):
+        tokens = np.cumsum(rng.integers(-2, 2, count, endpoint=True)).astype(np.uint8)
     tokens[rng.random(count) < draw(st.sampled_from([0, 0.5, 0.95, 1]))] = 0
     return tokens
 
@@ -114,3 +116,35 @@ def test_masks_and_what_is_not_zero(tokens: Tokens, run: int, permuted: list[int
             packed_mask, packed = kernels.pack_nonzero(tokens, table, run)
             assert packed_mask == mask
             np.testing.assert_array_equal(packed, table[nonzero])
+            np.testing.assert_array_equal(kernels.expand_nonzero(mask, nonzero, len(tokens)), tokens)
+
+
+def test_expanded_tokens_may_be_zero(isa: str) -> None:
+    # No encoder writes such frames; the mask alone decides about the places.
+    mask = np.packbits([1, 0, 1, 1, 0, 1], bitorder="little").tobytes()
+    assert kernels.expand_nonzero(mask, np.array([0, 9, 0, 255], np.uint8), 6).tolist() == [0, 0, 9, 0, 0, 255]
+
+
+# --- arguments
+
+
+def test_unusable_arguments_are_refused() -> None:
+    tokens = np.ones(9, np.uint8)
+    table = np.arange(256, dtype=np.uint8)
+    with pytest.raises(ValueError, match="must not be 0"):
+        kernels.subtract_above(tokens, 0)
+    with pytest.raises(ValueError, match="must not be 0"):
+        kernels.add_above(tokens, 0)
+    for columns, run, period in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
+        with pytest.raises(ValueError, match="must not be 0"):
+            kernels.sample_prediction(tokens, columns, run, period, 0)
+    with pytest.raises(ValueError, match="must not be 0"):
+        kernels.write_mask(tokens, 0)
+    with pytest.raises(ValueError, match="must not be 0"):
+        kernels.pack_nonzero(tokens, table, 0)
+    with pytest.raises(ValueError, match="256 entries"):
+        kernels.pack_nonzero(tokens, table[1:], 1)
+    with pytest.raises(ValueError, match="a bit for each"):
+        kernels.expand_nonzero(b"\xff", tokens, 9)
+    with pytest.raises(ValueError, match="a 1 for each"):
+        kernels.expand_nonzero(b"\xff\x00", tokens, 9)

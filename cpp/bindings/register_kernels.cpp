@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string_view>
 #include <vector>
 
 #include "fmcodec/code_table.h"
@@ -21,6 +23,29 @@ namespace {
 
 using Tokens = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 using Integers = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+// A copy that kernels may read and write kSlackBytes behind. What is there is not 0, so that nobody counts on it.
+template <class Bytes>
+std::vector<uint8_t> padded_copy(const Bytes* bytes, size_t size) {
+  std::vector<uint8_t> padded(size + kSlackBytes, 0xA5);
+  std::copy_n(bytes, size, padded.begin());
+  return padded;
+}
+std::vector<uint8_t> with_slack(const Tokens& tokens) { return padded_copy(tokens.data(), tokens.size()); }
+std::vector<uint8_t> with_slack(const py::bytes& bits) {
+  const std::string_view view(bits);
+  return padded_copy(view.data(), view.size());
+}
+
+// By 0 columns, or in runs or periods of 0, kernels would not come to an end.
+void check_not_zero(size_t extent) {
+  if (extent == 0) throw std::invalid_argument("columns, runs and periods must not be 0");
+}
+
+const uint8_t* entries_of(const Tokens& table) {
+  if (table.size() != static_cast<py::ssize_t>(kTokens)) throw std::invalid_argument("a table must have 256 entries");
+  return table.data();
+}
 
 Quantizer quantizer(float step, int zero_point, int bits, int token_minimum) {
   return {step, static_cast<float>(1.0 / static_cast<double>(step)), -zero_point, (1 << bits) - 1 - zero_point,
@@ -92,14 +117,13 @@ py::tuple measure_symbols(const Integers& symbols) {
 
 py::tuple measure_tokens(const Tokens& tokens, int token_minimum) {
   SymbolRange range;
-  kernels().measure_tokens(tokens.data(), tokens.size(), token_minimum, &range);
+  kernels().measure_tokens(with_slack(tokens).data(), tokens.size(), token_minimum, &range);
   return py::make_tuple(range.minimum, range.maximum, range.magnitude);
 }
 
 CodeLengths lengths_of(const Tokens& lengths) {
-  if (lengths.size() != static_cast<py::ssize_t>(kTokens)) throw std::invalid_argument("lengths must have 256 entries");
   CodeLengths by_token;
-  std::memcpy(by_token.data(), lengths.data(), kTokens);
+  std::memcpy(by_token.data(), entries_of(lengths), kTokens);
   return by_token;
 }
 
@@ -117,14 +141,8 @@ Tokens grouped_code_lengths_of(const std::vector<uint64_t>& counts, int limit) {
   return Tokens(kTokens, grouped_code_lengths(histogram_of(counts), limit).data());
 }
 
-// A copy that kernels may read and write kSlackBytes behind. What is there is not 0, so that nobody counts on it.
-std::vector<uint8_t> with_slack(const Tokens& tokens) {
-  std::vector<uint8_t> padded(static_cast<size_t>(tokens.size()) + kSlackBytes, 0xA5);
-  std::copy_n(tokens.data(), tokens.size(), padded.begin());
-  return padded;
-}
-
 Tokens subtract_above(const Tokens& tokens, size_t columns) {
+  check_not_zero(columns);
   const std::vector<uint8_t> padded = with_slack(tokens);
   std::vector<uint8_t> residuals(padded.size());
   kernels().subtract_above(padded.data(), columns, tokens.size(), residuals.data());
@@ -132,6 +150,7 @@ Tokens subtract_above(const Tokens& tokens, size_t columns) {
 }
 
 Tokens add_above(const Tokens& residuals, size_t columns) {
+  check_not_zero(columns);
   std::vector<uint8_t> tokens = with_slack(residuals);
   kernels().add_above(tokens.data(), columns, residuals.size());
   return Tokens(residuals.size(), tokens.data());
@@ -139,6 +158,7 @@ Tokens add_above(const Tokens& residuals, size_t columns) {
 
 // Sampled symbols; how many of them and of their residuals are not 0, and the eighths of a bit of their magnitudes.
 py::tuple sample_prediction(const Tokens& tokens, size_t columns, size_t run, size_t period, int token_minimum) {
+  for (const size_t extent : {columns, run, period}) check_not_zero(extent);
   const std::vector<uint8_t> padded = with_slack(tokens);
   PredictionSample sample;
   kernels().sample_prediction(padded.data(), columns, tokens.size(), run, period, token_minimum, &sample);
@@ -159,6 +179,7 @@ py::bytes bytes_of(const BitCursor& cursor) {
 
 // One bit for each token, from a call for each `run` of them.
 py::bytes write_mask(const Tokens& tokens, size_t run) {
+  check_not_zero(run);
   const size_t count = tokens.size();
   const std::vector<uint8_t> padded = with_slack(tokens);
   std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes);
@@ -169,16 +190,30 @@ py::bytes write_mask(const Tokens& tokens, size_t run) {
 
 // The same, and the translated tokens that are not 0.
 py::tuple pack_nonzero(const Tokens& tokens, const Tokens& table, size_t run) {
+  check_not_zero(run);
+  const uint8_t* const entries = entries_of(table);
   const size_t count = tokens.size();
   const std::vector<uint8_t> padded = with_slack(tokens);
   std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes), nonzero(padded.size());
   BitCursor cursor{mask.data(), 0};
   size_t packed = 0;
   for (size_t i = 0; i < count; i += run) {
-    packed += kernels().pack_nonzero(padded.data() + i, std::min(run, count - i), table.data(), &cursor,
-                                     nonzero.data() + packed);
+    packed +=
+        kernels().pack_nonzero(padded.data() + i, std::min(run, count - i), entries, &cursor, nonzero.data() + packed);
   }
   return py::make_tuple(bytes_of(cursor), Tokens(static_cast<py::ssize_t>(packed), nonzero.data()));
+}
+
+// `count` tokens: those that are not 0, and zeros, by a mask.
+Tokens expand_nonzero(const py::bytes& mask, const Tokens& nonzero, size_t count) {
+  const std::vector<uint8_t> padded_mask = with_slack(mask), padded = with_slack(nonzero);
+  if (padded_mask.size() - kSlackBytes != (count + 7) / 8)
+    throw std::invalid_argument("a mask has a bit for each token");
+  if (kernels().count_ones(padded_mask.data(), 0, count) != static_cast<size_t>(nonzero.size()))
+    throw std::invalid_argument("a mask has a 1 for each token that is not 0");
+  std::vector<uint8_t> tokens(count + kSlackBytes);
+  kernels().expand_nonzero(padded_mask.data(), padded.data(), count, tokens.data());
+  return Tokens(static_cast<py::ssize_t>(count), tokens.data());
 }
 
 // Bits of the tokens in the wavelet layout, and their number.
@@ -191,13 +226,6 @@ py::tuple write_wavelet(const Tokens& tokens, const Tokens& lengths) {
   kernels().translate(tokens.data(), count, tree.rank_of_token.data(), ranks.data());
   write_ranks(kernels(), tree, ranks.data(), count, scratch, &cursor);
   return py::make_tuple(bytes_of(cursor), cursor.position_bits);
-}
-
-std::vector<uint8_t> with_slack(const py::bytes& bits) {
-  const std::string_view view(bits);
-  std::vector<uint8_t> padded(view.begin(), view.end());
-  padded.resize(view.size() + kSlackBytes);
-  return padded;
 }
 
 Tokens read_wavelet(const py::bytes& bits, const Tokens& lengths, size_t count) {
@@ -255,6 +283,7 @@ void register_kernels(py::module_& parent) {
   module.def("compact_nonzero", &compact_nonzero);
   module.def("write_mask", &write_mask);
   module.def("pack_nonzero", &pack_nonzero);
+  module.def("expand_nonzero", &expand_nonzero);
   module.def("write_wavelet", &write_wavelet);
   module.def("read_wavelet", &read_wavelet);
   module.def("write_serial", &write_serial_of);
