@@ -38,7 +38,12 @@ const int32_t* dct_matrix(uint32_t size) {
 }
 
 BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
-    : kernels_(kernels), spec_(spec), plan_(plan), dtype_(dtype), quantizer_(spec.quantizer()), is_direct_(spec.has_direct_symbols()) {
+    : kernels_(kernels),
+      spec_(spec),
+      plan_(plan),
+      dtype_(dtype),
+      quantizer_(spec.quantizer()),
+      is_direct_(spec.has_direct_symbols()) {
   if (size_of(dtype) > 1 || !spec.has_direct_tokens()) return;
   has_byte_tables_ = true;
   std::array<uint8_t, 256> bytes;

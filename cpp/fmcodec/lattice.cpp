@@ -13,8 +13,8 @@ namespace {
 const std::array<uint8_t, 256> kCodeOfMagnitude = [] {
   std::array<uint8_t, 256> codes;
   for (size_t magnitude = 0; magnitude < codes.size(); ++magnitude) {
-    codes[magnitude] = static_cast<uint8_t>(
-        std::min(63.0, std::floor(8 * std::log2(1.0 + static_cast<double>(magnitude)) + 0.5)));
+    codes[magnitude] =
+        static_cast<uint8_t>(std::min(63.0, std::floor(8 * std::log2(1.0 + static_cast<double>(magnitude)) + 0.5)));
   }
   return codes;
 }();

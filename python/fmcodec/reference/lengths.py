@@ -149,6 +149,8 @@ def grouped_lengths(histogram: IntArray, longest: int) -> IntArray:
     if len(used) < 2:
         lengths[used] = 1
         return lengths
+    if len(used) > 2 ** (longest - 4):
+        return limited_lengths(histogram, longest)
     excess_bits = max(0, int(histogram.max()).bit_length() - WEIGHT_BITS)
     weight_of = {token: max(int(histogram[token]) >> excess_bits, 1) for token in used.tolist()}
     order = sorted(weight_of, key=lambda token: (-weight_key(weight_of[token]), token))
