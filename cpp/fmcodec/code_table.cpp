@@ -123,25 +123,22 @@ void restore_kraft(LengthCounts& counts, int limit) {
   }
 }
 
-// Tokens in groups of nearly equal weights below 2^16, sixteen of each octave, the lightest group last; in ascending
-// order within a group.
-LeafList ordered_leaves(const std::array<uint16_t, kTokens>& weights) {
+// Brings tokens into groups of nearly equal weights below 2^16, sixteen of each octave, the lightest group last; within a
+// group they stay in their order.
+LeafList grouped_by_weight(const LeafList& leaves) {
   constexpr size_t kKeys = 13 * 16;
-  const auto key = [](uint16_t weight) -> size_t {
-    if (weight < 16) return weight;
+  const auto rank_of = [](uint64_t weight) -> size_t {
+    if (weight < 16) return kKeys - 1 - weight;
     const auto octave = static_cast<unsigned>(std::bit_width(weight)) - 1;
-    return (octave - 3) * 16 + (weight >> (octave - 4) & 15);
+    return kKeys - 1 - ((octave - 3) * 16 + (weight >> (octave - 4) & 15));
   };
-  std::array<uint16_t, kKeys + 1> begin{};  // in front of key k stand all heavier ones
-  for (const uint16_t weight : weights) ++begin[kKeys - 1 - key(weight) + 1];
-  LeafList leaves;
-  leaves.count = kTokens - begin[kKeys];
-  for (size_t k = 1; k < kKeys; ++k) begin[k] = static_cast<uint16_t>(begin[k] + begin[k - 1]);
-  for (size_t token = 0; token < kTokens; ++token) {
-    if (weights[token] > 0)
-      leaves.items[begin[kKeys - 1 - key(weights[token])]++] = uint64_t{weights[token]} << 8 | token;
-  }
-  return leaves;
+  std::array<uint16_t, kKeys + 1> begin{};
+  for (size_t i = 0; i < leaves.count; ++i) ++begin[rank_of(leaves.weight(i)) + 1];
+  for (size_t rank = 1; rank < kKeys; ++rank) begin[rank] = static_cast<uint16_t>(begin[rank] + begin[rank - 1]);
+  LeafList grouped;
+  grouped.count = leaves.count;
+  for (size_t i = 0; i < leaves.count; ++i) grouped.items[begin[rank_of(leaves.weight(i))]++] = leaves.items[i];
+  return grouped;
 }
 
 // The best division of tokens, the most frequent first, into groups of 2^m of equal length (section 10, step 6). The
@@ -239,22 +236,24 @@ class Grouping {
 }  // namespace
 
 CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit) {
+  uint64_t any_count = 0;
+  for (const uint64_t count : histogram) any_count |= count;
   // Weights of 16 bits are precise enough.
-  const int width = static_cast<int>(std::bit_width(*std::max_element(histogram.begin(), histogram.end())));
-  const int excess_bits = std::max(0, width - 16);
-  std::array<uint16_t, kTokens> weights;
+  const int excess_bits = std::max(0, static_cast<int>(std::bit_width(any_count)) - 16);
+  LeafList leaves;
   uint64_t total = 0;
   for (size_t token = 0; token < kTokens; ++token) {
-    weights[token] =
-        static_cast<uint16_t>(std::max(histogram[token] >> excess_bits, static_cast<uint64_t>(histogram[token] > 0)));
-    total += weights[token];
+    if (histogram[token] == 0) continue;
+    const uint64_t weight = std::max<uint64_t>(histogram[token] >> excess_bits, 1);
+    leaves.add(weight, token);
+    total += weight;
   }
-  LeafList leaves = ordered_leaves(weights);
   CodeLengths lengths{};
   if (leaves.count == 1) lengths[leaves.token(0)] = 1;
   if (leaves.count < 2) return lengths;
   // Where codes are short for so many tokens, rare ones would take too large a part of the code space.
   if (leaves.count > size_t{1} << (limit - 4)) return limited_code_lengths(histogram, limit);
+  leaves = grouped_by_weight(leaves);
   // Rare tokens count as often as a code near the limit supposes, or more, until no code is longer.
   for (uint64_t least = (total >> (limit - 1)) + 1;; least *= 2) {
     for (size_t i = 0; i < leaves.count; ++i)
