@@ -242,6 +242,8 @@ GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_pr
   buckets.assign(bucket_of_band, kAllBuckets);
   const bool counts_masks = spec_.effort < kExactEffort && diligence(spec_.effort).least_own_symbols < UINT64_MAX;
   BandItems counted;
+  counted.statistics.reserve(static_cast<size_t>(std::count_if(
+      ranges.begin(), ranges.end(), [](const SymbolRange& range) { return range.minimum <= range.maximum; })));
   std::array<uint8_t, kAllBuckets> item_of_bucket{};
   for (size_t bucket = 0; bucket < kAllBuckets; ++bucket) {
     const std::span<const uint32_t> bands = buckets.bands(bucket);
