@@ -25,7 +25,7 @@ inline void add(const TokenHistogram& from, TokenHistogram& into) {
 CodeLengths limited_code_lengths(const TokenHistogram& histogram, int limit);
 
 // The same in groups of 2^m tokens of one length, each group with a half or a quarter of the code space (section 10,
-// step 6): most subtrees are complete, so that the wavelet layout has fewer split nodes, for about 1 % more bits.
+// step 6): most subtrees are complete, so that the wavelet layout has fewer split nodes, for up to 0.6 % more bits.
 CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit);
 
 // How code lengths are made from counts.
