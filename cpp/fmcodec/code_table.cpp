@@ -123,8 +123,8 @@ void restore_kraft(LengthCounts& counts, int limit) {
   }
 }
 
-// Brings tokens into groups of nearly equal weights below 2^16, sixteen of each octave, the lightest group last; within a
-// group they stay in their order.
+// Brings tokens into groups of nearly equal weights below 2^16, sixteen of each octave, the lightest group last; within
+// a group they stay in their order.
 LeafList grouped_by_weight(const LeafList& leaves) {
   constexpr size_t kKeys = 13 * 16;
   const auto rank_of = [](uint64_t weight) -> size_t {
