@@ -41,6 +41,23 @@ def test_number_of_threads_has_no_influence(spec: CodecSpec) -> None:
         assert fmcodec.encode_into(x, buffer, spec, threads=threads) == len(frame) and buffer == frame
 
 
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_groups_are_brought_to_their_places_within_the_buffer(threads: int) -> None:
+    # Eight groups, which threads finish in any order.
+    x = np.random.default_rng(4).integers(0, 50, (8, 4, 512, 512), np.uint8)
+    frame = fmcodec.encode(x)
+    for room in (len(frame) // 2, len(frame) - 1, len(frame), len(frame) + 1):
+        outer = bytearray(b"\xaa" * (room + 200))
+        buffer = memoryview(outer)[100:-100]
+        if room < len(frame):
+            with pytest.raises(ValueError, match="bytes"):
+                fmcodec.encode_into(x, buffer, threads=threads)
+        else:
+            assert fmcodec.encode_into(x, buffer, threads=threads) == len(frame)
+            assert bytes(buffer[: len(frame)]) == frame
+        assert outer[:100] == outer[-100:] == b"\xaa" * 100
+
+
 def test_errors_in_threads_are_raised_in_the_caller() -> None:
     x = tensor(0)
     frame = bytearray(fmcodec.encode(x, SPECS[0]))

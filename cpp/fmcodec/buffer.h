@@ -56,6 +56,12 @@ class ByteBuffer {
     if (!bytes.empty()) std::memcpy(end(), bytes.data(), bytes.size());
     advance(bytes.size());
   }
+  // Copies the bytes, which count as those of the buffer from then on, and gives its own memory back.
+  void move_to(uint8_t* place) {
+    if (size_ > 0) std::memcpy(place, begin_, size_);
+    begin_ = place;
+    memory_ = {};
+  }
   std::span<const uint8_t> bytes() const { return {begin_, size_}; }
   size_t size() const { return size_; }
 

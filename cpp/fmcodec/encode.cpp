@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "fmcodec/block_kind.h"
@@ -54,6 +55,41 @@ void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& til
   });
 }
 
+// Brings groups that threads finish in any order to their places, each as soon as all groups in front of it are coded.
+class Placement {
+ public:
+  Placement(std::span<uint8_t> place, uint64_t head_bytes, std::vector<EncodedGroup>& groups)
+      : place_(place), offset_(head_bytes), groups_(groups), is_coded_(groups.size()) {}
+
+  // Called once for each group, by the thread that coded it. Copying is left to whoever closes the gap in front of a
+  // group, so that nobody waits.
+  void add(size_t group) {
+    size_t first, last;
+    uint64_t offset;
+    {
+      const std::lock_guard lock(mutex_);
+      is_coded_[group] = true;
+      first = next_;
+      offset = offset_;
+      for (; next_ < groups_.size() && is_coded_[next_]; ++next_) offset_ += groups_[next_].bytes.size();
+      last = next_;
+    }
+    for (size_t g = first; g < last; ++g) {
+      const size_t size = groups_[g].bytes.size();
+      if (offset + size <= place_.size()) groups_[g].bytes.move_to(place_.data() + offset);
+      offset += size;
+    }
+  }
+
+ private:
+  std::span<uint8_t> place_;
+  std::mutex mutex_;
+  size_t next_ = 0;  // first group that has no place yet
+  uint64_t offset_;  // of that group
+  std::vector<EncodedGroup>& groups_;
+  std::vector<bool> is_coded_;
+};
+
 }  // namespace
 
 EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options,
@@ -63,9 +99,11 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
   const uint64_t part_count = tiling.block_count() + (spec.tables ? 0 : tiling.group_count());
   // Where the next group goes; only one thread knows it before all groups in front of it are coded.
   uint64_t offset = frame_head_bytes(spec, !options.embeds_spec, part_count);
+  Placement placement(place, offset, groups);
   encode_groups(tensor, spec, tiling, options.threads, [&](size_t g, GroupEncoder& encoder) {
     if (options.threads > 1) {
       groups[g] = encoder.encode(g);
+      placement.add(g);
     } else {
       groups[g] = encoder.encode(g, place.subspan(std::min<uint64_t>(offset, place.size())));
       offset += groups[g].bytes.size();

@@ -31,7 +31,8 @@ struct EncodeOptions {
 };
 
 // `place` is where the frame is to stand in the end; it may be too small or empty. With one thread, pieces are written
-// there at once where they fit with room to spare. Throws Error(kArgument or kNonFinite).
+// there at once where they fit with room to spare; with several, each is brought there when its place is known. Throws
+// Error(kArgument or kNonFinite).
 EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOptions& options,
                     std::span<uint8_t> place = {});
 
