@@ -56,8 +56,10 @@ class ByteBuffer {
     if (!bytes.empty()) std::memcpy(end(), bytes.data(), bytes.size());
     advance(bytes.size());
   }
-  // Copies the bytes, which count as those of the buffer from then on, and gives its own memory back.
+  // Copies the bytes to where they are not yet, which count as those of the buffer from then on, and gives its own
+  // memory back.
   void move_to(uint8_t* place) {
+    if (begin_ == place) return;
     if (size_ > 0) std::memcpy(place, begin_, size_);
     begin_ = place;
     memory_ = {};

@@ -248,12 +248,11 @@ CodeLengths grouped_code_lengths(const TokenHistogram& histogram, int limit) {
     leaves.add(weight, token);
     total += weight;
   }
-  CodeLengths lengths{};
-  if (leaves.count == 1) lengths[leaves.token(0)] = 1;
-  if (leaves.count < 2) return lengths;
-  // Where codes are short for so many tokens, rare ones would take too large a part of the code space.
-  if (leaves.count > size_t{1} << (limit - 4)) return limited_code_lengths(histogram, limit);
+  // There is nothing to group; or codes are short for so many tokens, and rare ones would take too large a part of the
+  // code space.
+  if (leaves.count < 2 || leaves.count > size_t{1} << (limit - 4)) return limited_code_lengths(histogram, limit);
   leaves = grouped_by_weight(leaves);
+  CodeLengths lengths{};
   // Rare tokens count as often as a code near the limit supposes, or more, until no code is longer.
   for (uint64_t least = (total >> (limit - 1)) + 1;; least *= 2) {
     for (size_t i = 0; i < leaves.count; ++i)

@@ -41,7 +41,7 @@ struct CodeChoice {
 // One used token of length 1, or Kraft's equality.
 bool is_complete_code(const CodeLengths& lengths);
 
-// Codes symbol by symbol, where no speed is needed: the class map.
+// Codes token by token.
 class CanonicalCode {
  public:
   // Precondition: is_complete_code(lengths).
@@ -65,6 +65,48 @@ class CanonicalCode {
   CodeLengths lengths_;  // 0 for the only token of a code
   std::array<uint16_t, kTokens> codes_{};
   std::array<uint8_t, kTokens> order_{};  // tokens by rank
+};
+
+// Finds codes in the order of a stream, those of up to `kIndexBits` bits in one step.
+template <int kIndexBits>
+class CodeIndex {
+ public:
+  // Precondition: is_complete_code(lengths).
+  explicit CodeIndex(const CodeLengths& lengths) : code_(lengths) {
+    index_.fill({0, kIsLonger});
+    for (size_t token = 0; token < kTokens; ++token) {
+      const int length = code_.length(token);
+      if (lengths[token] == 0 || length > kIndexBits) continue;
+      for (size_t bits = code_.stream_code(token); bits < index_.size(); bits += size_t{1} << length)
+        index_[bits] = {static_cast<uint8_t>(token), static_cast<uint8_t>(length)};
+    }
+  }
+  const CanonicalCode& code() const { return code_; }
+
+  struct Found {
+    uint8_t token;
+    uint8_t length;
+  };
+  // The token whose code the bits begin with; at least kMaxCodeLength of them must be there, the others are not looked
+  // at.
+  Found find(uint64_t bits) const {
+    const Found found = index_[bits % index_.size()];
+    return found.length == kIsLonger ? find_long(bits) : found;
+  }
+
+ private:
+  static constexpr uint8_t kIsLonger = 255;
+  Found find_long(uint64_t bits) const {
+    const uint8_t token = code_.read([&] {
+      const uint32_t bit = bits & 1;
+      bits >>= 1;
+      return bit;
+    });
+    return {token, static_cast<uint8_t>(code_.length(token))};
+  }
+
+  CanonicalCode code_;
+  std::array<Found, size_t{1} << kIndexBits> index_;
 };
 
 // The tree over ranks, for the wavelet layout (section 7.2).

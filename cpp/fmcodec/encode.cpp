@@ -61,6 +61,9 @@ class Placement {
   Placement(std::span<uint8_t> place, uint64_t head_bytes, std::vector<EncodedGroup>& groups)
       : place_(place), offset_(head_bytes), groups_(groups), is_coded_(groups.size()) {}
 
+  // Where the next group goes, if there is but one thread; others know it when all groups in front are coded.
+  std::span<uint8_t> rest() const { return place_.subspan(std::min<uint64_t>(offset_, place_.size())); }
+
   // Called once for each group, by the thread that coded it. Copying is left to whoever closes the gap in front of a
   // group, so that nobody waits.
   void add(size_t group) {
@@ -97,17 +100,10 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
   const Tiling tiling = checked_tiling(tensor.shape, tensor.dtype, spec);
   std::vector<EncodedGroup> groups(tiling.group_count());
   const uint64_t part_count = tiling.block_count() + (spec.tables ? 0 : tiling.group_count());
-  // Where the next group goes; only one thread knows it before all groups in front of it are coded.
-  uint64_t offset = frame_head_bytes(spec, !options.embeds_spec, part_count);
-  Placement placement(place, offset, groups);
+  Placement placement(place, frame_head_bytes(spec, !options.embeds_spec, part_count), groups);
   encode_groups(tensor, spec, tiling, options.threads, [&](size_t g, GroupEncoder& encoder) {
-    if (options.threads > 1) {
-      groups[g] = encoder.encode(g);
-      placement.add(g);
-    } else {
-      groups[g] = encoder.encode(g, place.subspan(std::min<uint64_t>(offset, place.size())));
-      offset += groups[g].bytes.size();
-    }
+    groups[g] = encoder.encode(g, options.threads > 1 ? std::span<uint8_t>() : placement.rest());
+    placement.add(g);
   });
 
   EncodedFrame frame;

@@ -169,14 +169,14 @@ CostedTables GroupEncoder::choose_neighbour_tables() {
 
 // Section 10, steps 5 and 6.
 CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatistics>& classes) {
-  for (TokenStatistics& statistics : classes) {
+  const bool is_exact = spec_.effort == kExactEffort;
+  if (is_exact) classes_.assign(tables.class_map, kMaxClasses);
+  CostedTables costed{std::move(tables), symbols_.bands() * class_bits(classes.size())};
+  for (size_t k = 0; k < classes.size(); ++k) {
+    TokenStatistics& statistics = classes[k];
     smooth(statistics);
     if (may_be_masked(statistics) && statistics.symbols >= diligence(spec_.effort).least_own_symbols)
-      use_sampled_masks(statistics);
-  }
-  if (spec_.effort == kExactEffort) count_masks(tables, classes);
-  CostedTables costed{std::move(tables), symbols_.bands() * class_bits(classes.size())};
-  for (const TokenStatistics& statistics : classes) {
+      is_exact ? count_masks(k, statistics) : use_sampled_masks(statistics);
     const CostedClass chosen = choose_mode(statistics, spec_.code_choice(), token_minimum_);
     costed.tables.classes.push_back(chosen.table);
     costed.bits += chosen.bits;
@@ -184,25 +184,19 @@ CostedTables GroupEncoder::choose_modes(Tables tables, std::vector<TokenStatisti
   return costed;
 }
 
-// The masks of all streams that may have some.
-void GroupEncoder::count_masks(const Tables& tables, std::vector<TokenStatistics>& classes) {
-  classes_.assign(tables.class_map, kMaxClasses);
-  for (size_t k = 0; k < classes.size(); ++k) {
-    TokenStatistics& statistics = classes[k];
-    statistics.mask_bytes = 0;
-    if (!may_be_masked(statistics)) continue;
-    TokenCounter counter;
-    const TableClass table{ClassMode::kMasked, statistics.is_predicted, 0, {}, {}, {}};
-    for (const Block& block : symbols_.blocks()) {
-      const size_t mask_bytes = (classes_.bands(k).size() * block.tile.positions() + 7) / 8;
-      BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
-      for_each_band(block, k, table,
-                    [&](const uint8_t* tokens, size_t count) { kernels_.write_mask(tokens, count, &cursor); });
-      counter.count(cursor.bytes, mask_bytes);
-      statistics.mask_bytes += mask_bytes;
-    }
-    statistics.masks = counter.total();
+// The masks of all streams of a class.
+void GroupEncoder::count_masks(size_t class_index, TokenStatistics& statistics) {
+  TokenCounter counter;
+  const TableClass table{ClassMode::kMasked, statistics.is_predicted, 0, {}, {}, {}};
+  for (const Block& block : symbols_.blocks()) {
+    const size_t mask_bytes = (classes_.bands(class_index).size() * block.tile.positions() + 7) / 8;
+    BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
+    for_each_band(block, class_index, table,
+                  [&](const uint8_t* tokens, size_t count) { kernels_.write_mask(tokens, count, &cursor); });
+    counter.count(cursor.bytes, mask_bytes);
+    statistics.mask_bytes += mask_bytes;
   }
+  statistics.masks = counter.total();
 }
 
 // Section 10, step 2.

@@ -68,7 +68,7 @@ class GroupEncoder {
   std::vector<bool> choose_predicted();
   BandItems count_items(const std::vector<bool>& is_predicted);
   size_t gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item);
-  void count_masks(const Tables& tables, std::vector<TokenStatistics>& classes);
+  void count_masks(size_t class_index, TokenStatistics& statistics);
 
   void use_tables(const Tables& tables);
   // Calls visit(tokens, count) for each band of a class in a block. The tokens are valid until the next band.

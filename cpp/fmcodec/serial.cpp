@@ -60,26 +60,11 @@ class ItemSource {
 
 }  // namespace
 
-SerialCode::SerialCode(const CodeLengths& lengths) : code_(lengths) {
-  index_.fill({0, kIsLonger});
+SerialCode::SerialCode(const CodeLengths& lengths) : index_(lengths) {
   for (size_t token = 0; token < kTokens; ++token) {
-    if (lengths[token] == 0) continue;
-    const int length = code_.length(token);
-    const uint32_t reversed = code_.stream_code(token);
-    items_[token] = {reversed, static_cast<uint32_t>(length)};
-    if (length > kIndexBits) continue;
-    for (size_t i = reversed; i < index_.size(); i += size_t{1} << length)
-      index_[i] = {static_cast<uint8_t>(token), static_cast<uint8_t>(length)};
+    if (lengths[token] > 0)
+      items_[token] = {index_.code().stream_code(token), static_cast<uint32_t>(index_.code().length(token))};
   }
-}
-
-SerialCode::Found SerialCode::find_long(uint64_t bits) const {
-  const uint8_t token = code_.read([&] {
-    const uint32_t bit = bits & 1;
-    bits >>= 1;
-    return bit;
-  });
-  return {token, static_cast<uint8_t>(items_[token].length)};
 }
 
 void write_serial(const SerialCode& code, const uint8_t* tokens, const int32_t* symbols, int shift, size_t count,
@@ -123,7 +108,7 @@ void read_serial(const SerialCode& code, int shift, size_t count, BitSource* in,
     while (count - i >= kAtOnce && bits.position() <= in->size_bits - 64) {
       uint64_t word = bits.peek(), taken = 0;
       for (size_t t = 0; t < kAtOnce; ++t) {
-        const SerialCode::Found found = code.find(word);
+        const SerialCode::Index::Found found = code.find(word);
         tokens[i++] = found.token;
         word >>= found.length;
         taken += found.length;
@@ -133,7 +118,7 @@ void read_serial(const SerialCode& code, int shift, size_t count, BitSource* in,
   }
   for (; i < count; ++i) {
     const uint64_t word = bits.peek();
-    const SerialCode::Found found = code.find(word);
+    const SerialCode::Index::Found found = code.find(word);
     const uint64_t length = found.length + static_cast<uint64_t>(shift);
     if (length > in->size_bits - bits.position()) in->fail_early_end();
     tokens[i] = found.token;

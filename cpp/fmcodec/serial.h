@@ -27,26 +27,13 @@ class SerialCode {
   // Every token that is written must have a code.
   Item item(uint8_t token) const { return items_[token]; }
 
-  struct Found {
-    uint8_t token;
-    uint8_t length;
-  };
-  // The token whose code the bits begin with; at least kMaxCodeLength of them must be there, the others are not looked
-  // at.
-  Found find(uint64_t bits) const {
-    const Found found = index_[bits % index_.size()];
-    return found.length == kIsLonger ? find_long(bits) : found;
-  }
+  // All codes that the encoder makes unless it is told otherwise are found in one step.
+  using Index = CodeIndex<12>;
+  Index::Found find(uint64_t bits) const { return index_.find(bits); }
 
  private:
-  // Codes up to this length are found in one step: all that the encoder makes unless it is told otherwise.
-  static constexpr int kIndexBits = 12;
-  static constexpr uint8_t kIsLonger = 255;
-  Found find_long(uint64_t bits) const;
-
-  CanonicalCode code_;
+  Index index_;
   std::array<Item, kTokens> items_{};
-  std::array<Found, size_t{1} << kIndexBits> index_;
 };
 
 // Writes each token, and behind it the `shift` low bits of its symbol (`symbols` may be null if `shift` is 0). Needs

@@ -22,7 +22,8 @@ int bucket_of(uint64_t magnitude, uint64_t count);
 // Smallest shift that brings all symbols of the range into the token range.
 int shift_for(int32_t minimum, int32_t maximum, int32_t token_minimum);
 
-// Section 10, step 2: whether a band is to be predicted. `is_signed` tells of its true tokens.
+// Section 10, step 2: whether a band is to be predicted, which needs a sample of so many symbols. `is_signed` tells of
+// its true tokens.
 inline constexpr uint64_t kLeastPredictedSymbols = 128;
 bool pays_prediction(const PredictionSample& sample, bool is_signed);
 

@@ -146,32 +146,17 @@ bool read_band_map(BitReader& in, size_t count, std::vector<uint8_t>& class_map)
   if (!read_table(in, lengths, true)) return false;
   if (std::any_of(lengths.begin() + static_cast<std::ptrdiff_t>(count), lengths.end(), [](uint8_t l) { return l > 0; }))
     return false;
-  const CanonicalCode code(lengths);
-  struct Found {
-    uint8_t k, length;
-  };
-  constexpr unsigned kIndexBits = 8;  // codes up to this length are found in one step
-  std::array<Found, 1 << kIndexBits> index;
-  index.fill({0, kIndexBits + 1});
-  for (size_t k = 0; k < count; ++k) {
-    if (lengths[k] == 0 || lengths[k] > kIndexBits) continue;
-    const auto length = static_cast<uint8_t>(code.length(k));
-    for (size_t bits = code.stream_code(k); bits < index.size(); bits += size_t{1} << length)
-      index[bits] = {static_cast<uint8_t>(k), length};
-  }
+  const CodeIndex<8> index(lengths);
   for (size_t band = 0; band < class_map.size();) {
     uint64_t bits = in.peek();
     unsigned used = 0;
-    for (; used + kIndexBits <= BitReader::kPeekBits && band < class_map.size(); ++band) {
-      const Found found = index[bits % index.size()];
-      if (found.length > kIndexBits) break;
-      class_map[band] = found.k;
+    for (; used + kMaxCodeLength <= BitReader::kPeekBits && band < class_map.size(); ++band) {
+      const auto found = index.find(bits);
+      class_map[band] = found.token;
       bits >>= found.length;
       used += found.length;
     }
     in.skip(used);
-    if (used + kIndexBits <= BitReader::kPeekBits && band < class_map.size())
-      class_map[band++] = code.read([&] { return in.read(1); });
   }
   return !in.is_overrun();
 }

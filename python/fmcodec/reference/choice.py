@@ -232,7 +232,9 @@ def mask_bits(item: Item, lengths: Sequence[int]) -> int:
     return item.mask_count * Code(lengths).bit_count(item.masks) // int(item.masks.sum()) + len(writer)
 
 
-def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntArray], spec: CodecSpec) -> CostedTables:
+def _choose_modes(
+    class_map: IntArray, classes: Sequence[Item], blocks: Sequence[IntArray], spec: CodecSpec
+) -> CostedTables:
     """Sections 10.5 and 10.6: the modes of the classes of a map; blocks are kept bands by rows by columns, and hold
     residuals for predicted bands."""
     chosen = []
@@ -240,18 +242,17 @@ def _choose_modes(tables: Tables, classes: Sequence[Item], blocks: Sequence[IntA
         smoothed = item.smoothed()
         if may_be_masked(smoothed) and item.symbol_count >= OWN_MASK_SYMBOLS[spec.effort]:
             if spec.effort == EXACT_EFFORT:
-                members = np.array(tables.class_map) == number
-                masks = np.concatenate([mask_bytes(block[members].reshape(-1)) for block in blocks])
+                masks = np.concatenate([mask_bytes(block[class_map == number].reshape(-1)) for block in blocks])
                 counts = np.bincount(masks, minlength=TOKEN_COUNT)
                 smoothed = smoothed._replace(masks=counts, mask_count=masks.size)
             else:
                 counts = COUNTED_WEIGHT * item.masks + 1
                 smoothed = smoothed._replace(masks=counts, mask_count=-(-item.symbol_count // 8))
         chosen.append(choose_mode(smoothed, spec))
-    map_bits = len(tables.class_map) * class_width(len(classes))
+    map_bits = len(class_map) * class_width(len(classes))
     table_classes = tuple(table_class for table_class, _ in chosen)
     return CostedTables(
-        Tables(model=tables.model, class_map=tables.class_map, classes=table_classes),
+        Tables(class_map=tuple(class_map.tolist()), classes=table_classes),
         map_bits + sum(bits for _, bits in chosen),
     )
 
@@ -301,9 +302,4 @@ def _choose_band_tables(
     measure = Measure(spec.effort == EXACT_EFFORT, token_minimum(spec))
     chosen = choose_classes(items, band_count, measure, most_classes)
     class_map = numbered_classes(chosen, 2 * BUCKETS)[bucket_of]
-    return _choose_modes(_unfinished(class_map, chosen), [item for _, item in chosen], blocks, spec)
-
-
-def _unfinished(class_map: IntArray, chosen: Sequence[tuple[int, Item]]) -> Tables:
-    """The map of the chosen classes, their modes still open."""
-    return Tables(class_map=tuple(class_map.tolist()), classes=(TableClass(mode="zero"),) * len(chosen))
+    return _choose_modes(class_map, [item for _, item in chosen], blocks, spec)

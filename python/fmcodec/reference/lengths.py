@@ -144,12 +144,8 @@ def divided_lengths(weights: list[int]) -> list[int]:
 
 def grouped_lengths(histogram: IntArray, longest: int) -> IntArray:
     """Section 10.6: lengths by token in groups of 2^m tokens, at most ``longest``, for the tokens that occur."""
-    lengths = np.zeros(len(histogram), dtype=np.int64)
     used = np.flatnonzero(histogram)
-    if len(used) < 2:
-        lengths[used] = 1
-        return lengths
-    if len(used) > 2 ** (longest - 4):
+    if len(used) < 2 or len(used) > 2 ** (longest - 4):
         return limited_lengths(histogram, longest)
     excess_bits = max(0, int(histogram.max()).bit_length() - WEIGHT_BITS)
     weight_of = {token: max(int(histogram[token]) >> excess_bits, 1) for token in used.tolist()}
@@ -157,5 +153,6 @@ def grouped_lengths(histogram: IntArray, longest: int) -> IntArray:
     floor = (sum(weight_of.values()) >> (longest - 1)) + 1
     while max(found := divided_lengths([max(weight_of[token], floor) for token in order])) > longest:
         floor *= 2
+    lengths = np.zeros(len(histogram), dtype=np.int64)
     lengths[order] = found
     return lengths
