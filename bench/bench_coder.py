@@ -9,9 +9,8 @@ loss (step 1), checksums included. Peers get the same bytes. Every round trip is
 
 The table at the end has, for each map and for all of them together (bits and median times added up): bits per symbol;
 their ratio to the order-0 entropy of pieces of 1 MiB; GB/s of symbols; and speed relative to zstd's Huffman coder. That
-needs a C compiler and the static libzstd (Debian: libzstd-dev). Other peers come from the extra "bench"; htscodecs is
-compiled from the checkout that FMCODEC_BENCH_HTSCODECS names. Peers that are missing are skipped. One row of fmcodec
-uses two threads.
+needs a C compiler and the static libzstd (Debian: libzstd-dev), and htscodecs its shared library (libhtscodecs2). Other
+peers come from the extra "bench". Peers that are missing are skipped. One row of fmcodec uses two threads.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from peers.coder import MissingPeerError
@@ -22,14 +22,11 @@ def static_library(name: str) -> Path:
     return path
 
 
-def load(sources: Mapping[Path, Sequence[str]], flags: Sequence[str] = (), link: Sequence[str] = ()) -> ctypes.CDLL:
-    """Compile sources, each with its flags besides the common ones, link and load them."""
+def load(source: Path, link: Sequence[str] = ()) -> ctypes.CDLL:
+    """Compile a source file, link and load it."""
     with tempfile.TemporaryDirectory() as folder:
-        objects = [str(Path(folder) / f"{source.stem}.o") for source in sources]
-        for (source, own_flags), target in zip(sources.items(), objects, strict=True):
-            _run([_compiler(), "-O3", "-fPIC", *flags, *own_flags, "-c", str(source), "-o", target])
         library = str(Path(folder) / "library.so")
-        _run([_compiler(), "-shared", *objects, *link, "-o", library])
+        _run([_compiler(), "-O3", "-fPIC", "-shared", str(source), *link, "-o", library])
         return ctypes.CDLL(library)
 
 

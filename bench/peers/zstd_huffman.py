@@ -16,7 +16,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = c_library.load({SOURCE: ()}, link=(str(c_library.static_library("libzstd.a")), "-lpthread"))
+    library = c_library.load(SOURCE, link=(str(c_library.static_library("libzstd.a")), "-lpthread"))
     for function in (library.zstd_huffman_encode, library.zstd_huffman_decode):
         function.restype = ctypes.c_size_t
         function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
