@@ -7,6 +7,7 @@
 
 #include <hwy/highway.h>
 
+#include "fmcodec/kernels/crc-inl.h"
 #include "fmcodec/kernels/dct-inl.h"
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/kernels/lattice-inl.h"
@@ -97,6 +98,7 @@ const KernelTable* kernel_table() {
       .repeat_each = repeat_each,
       .write_rans = write_rans,
       .read_rans = read_rans,
+      .advance_crc = advance_crc,
   };
   return &kTable;
 }

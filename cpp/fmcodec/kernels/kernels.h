@@ -180,6 +180,10 @@ struct KernelTable {
   // the next word, or null if the words went beyond `end`; kSlackBytes behind it are readable.
   const uint8_t* (*read_rans)(const uint32_t* slots, const uint8_t* classes, size_t count, uint32_t* states,
                               size_t lanes, const uint8_t* words, const uint8_t* end, uint8_t* tokens);
+
+  // --- checksums (section 2.3). The register of a CRC-32C after more bytes; it begins with all ones and is inverted at
+  // the end.
+  uint32_t (*advance_crc)(uint32_t crc, const uint8_t* bytes, size_t count);
 };
 
 }  // namespace fmc
