@@ -22,7 +22,7 @@ from fmcodec.errors import (
     TruncatedStreamError,
     UnsupportedVersionError,
 )
-from fmcodec.reference import choice, classes, lattice
+from fmcodec.reference import choice, classes, entropy, lattice
 from fmcodec.reference.quantize import bfloat16_type, to_binary32
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
@@ -326,9 +326,9 @@ def test_bands_that_resemble_the_row_above_are_predicted() -> None:
     for effort in (2, 3):
         assert choice.predicted_bands([x], CodecSpec(effort=effort)).tolist() == expected
         assert choice.predicted_bands([x - 128], CodecSpec(effort=effort, zero_point=128))[:3].tolist() == expected[:3]
-    # Effort 1 takes 16 of 256 positions: 80 of one block are too few, 160 of two are enough.
-    assert not choice.predicted_bands([x], CodecSpec(effort=1)).any()
-    assert choice.predicted_bands([x, x], CodecSpec(effort=1)).tolist() == expected
+    # Effort 1 looks at the first and fifth band, and decides for all.
+    assert choice.predicted_bands([x], CodecSpec(effort=1)).all()
+    assert not choice.predicted_bands([x[[3, 0, 1, 2, 4]]], CodecSpec(effort=1)).any()
     # No band is predicted if there is no row above, or if one symbol of any band has no token.
     assert not choice.predicted_bands([x[:, :1]] * 200, CodecSpec()).any()
     wide = x.copy()
@@ -344,6 +344,18 @@ def test_sample_below_the_first_row() -> None:
         [*range(first + 4, first + 20), *range(first + 260, first + 264), *range(first + 4, first + 12)]
         for first in (0, 264)
     ]
+
+
+def test_fastest_effort_pools_bands() -> None:
+    x = smooth_bands()
+    (pooled,) = choice.choose_tables([x], CodecSpec(effort=1)).classes
+    assert pooled.predicted
+    # Classes of their own only for bands that need another shift.
+    wide = np.concatenate([x, 3 * x, x, 100 * x])
+    tables = choice.choose_tables([wide], CodecSpec(bits=15, effort=1))
+    shifts = [entropy.smallest_shift(band, 0) for band in wide]
+    assert [tables.classes[k].shift for k in tables.class_map] == shifts
+    assert len(tables.classes) == len(set(shifts))
 
 
 def test_predicted_and_other_bands_are_never_one_class() -> None:

@@ -73,39 +73,45 @@ void BlockTransform::translate(const std::array<uint8_t, 256>& table, const uint
   }
 }
 
-// How many channels are converted at a time: several if they are small and lie next to each other.
-uint64_t BlockTransform::run_of_channels(int64_t channel_stride, uint64_t positions) const {
-  const bool is_contiguous = spec_.permutation.empty() && channel_stride == static_cast<int64_t>(positions);
-  return is_contiguous ? std::max<uint64_t>(1, kStripValues / positions) : 1;
-}
+// How many small channels that lie next to each other are converted at a time.
+uint64_t BlockTransform::run_of_channels(uint64_t positions) { return std::max<uint64_t>(1, kStripValues / positions); }
 
 int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {
   *strip_positions = kStripValues / size;
   return rows_.reserve(size * (*strip_positions + kSlackBytes / sizeof(int32_t)));
 }
 
-void BlockTransform::measure(const PlanarBlock<const void>& block, SymbolRange* ranges) const {
-  for (uint64_t b = 0; b < plan_.kept_bands(); ++b)
-    kernels_.measure_tokens(channel(block, b, 0), block.positions, quantizer_.token_minimum, &ranges[b]);
+// Of some bands whose tokens stand next to each other.
+void BlockTransform::measure_run(const uint8_t* tokens, uint64_t first_band, uint64_t count, uint64_t positions,
+                                 const RangeList& ranges) const {
+  if (!ranges.by_band)
+    return kernels_.measure_tokens(tokens, count * positions, quantizer_.token_minimum, ranges.ranges);
+  for (uint64_t b = 0; b < count; ++b)
+    kernels_.measure_tokens(tokens + b * positions, positions, quantizer_.token_minimum, ranges.of(first_band + b));
 }
 
-bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges) {
+void BlockTransform::measure(const PlanarBlock<const void>& block, const RangeList& ranges) const {
   const uint64_t bands = plan_.kept_bands();
-  const uint64_t run = run_of_channels(block.channel_stride, block.positions);
+  const uint64_t run = is_contiguous_at(block.channel_stride, block.positions) ? bands : 1;
+  for (uint64_t first = 0; first < bands; first += run)
+    measure_run(channel(block, first, 0), first, run, block.positions, ranges);
+}
+
+bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, const RangeList& ranges) {
+  const uint64_t bands = plan_.kept_bands();
+  const uint64_t run = is_contiguous_at(block.channel_stride, block.positions) ? run_of_channels(block.positions) : 1;
   bool is_finite = true;
   for (uint64_t first = 0; first < bands; first += run) {
     const uint64_t count = std::min(run, bands - first);
-    is_finite &=
-        tokens_from_values(channel(block, first, 0), count * block.positions, tokens + first * block.positions);
-    for (uint64_t b = first; b < first + count; ++b) {
-      kernels_.measure_tokens(tokens + b * block.positions, block.positions, quantizer_.token_minimum, &ranges[b]);
-    }
+    uint8_t* const out = tokens + first * block.positions;
+    is_finite &= tokens_from_values(channel(block, first, 0), count * block.positions, out);
+    measure_run(out, first, count, block.positions, ranges);
   }
   return is_finite;
 }
 
 bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols,
-                             SymbolRange* ranges) {
+                             const RangeList& ranges) {
   bool is_finite = true;
   if (tokens != nullptr && spec_.has_direct_tokens()) return forward_direct(block, tokens, ranges);
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
@@ -126,7 +132,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
         if (step > 1)
           kernels_.quantize_band(row, count, step, static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone))));
         const uint64_t band = group.first_kept_band + k;
-        kernels_.measure_symbols(row, count, &ranges[band]);
+        kernels_.measure_symbols(row, count, ranges.of(band));
         if (tokens != nullptr) {
           kernels_.symbols_to_tokens(row, count, 0, tokens + band * block.positions + position);
         } else {

@@ -30,6 +30,13 @@ struct BandSource {
   const int32_t* symbols;
 };
 
+// Where extents are added up: of each kept band, or of all of them in one.
+struct RangeList {
+  SymbolRange* ranges;
+  bool by_band;
+  SymbolRange* of(uint64_t band) const { return &ranges[by_band ? band : 0]; }
+};
+
 // The matrix M of section 4 for 1, 2, 4, ... 32 channels, row by row.
 const int32_t* dct_matrix(uint32_t size);
 
@@ -38,13 +45,13 @@ class BlockTransform {
   BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype);
 
   // Writes the symbols of kept band b to [b * positions, ...) of `tokens` or, if that is null, of `symbols`, and adds
-  // to ranges[b]. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
-  bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, SymbolRange* ranges);
+  // to their extents. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
+  bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, const RangeList& ranges);
 
   // Whether the values are the tokens, channel for channel.
   bool is_copy() const { return is_byte_identity_ && spec_.permutation.empty(); }
   // What forward() does beside copying if is_copy().
-  void measure(const PlanarBlock<const void>& block, SymbolRange* ranges) const;
+  void measure(const PlanarBlock<const void>& block, const RangeList& ranges) const;
 
   // `source(b)` gives the BandSource of kept band b.
   template <class Source>
@@ -55,13 +62,20 @@ class BlockTransform {
   bool tokens_from_values(const void* values, size_t count, uint8_t* tokens) const;
   void values_from_tokens(const uint8_t* tokens, size_t count, void* values) const;
   void translate(const std::array<uint8_t, 256>& table, const uint8_t* bytes, size_t count, uint8_t* translated) const;
-  bool forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, SymbolRange* ranges);
+  bool forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, const RangeList& ranges);
+  void measure_run(const uint8_t* tokens, uint64_t first_band, uint64_t count, uint64_t positions,
+                   const RangeList& ranges) const;
   uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
   template <typename Value>
   auto channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const;
-  uint64_t run_of_channels(int64_t channel_stride, uint64_t positions) const;
+  bool is_contiguous_at(int64_t channel_stride, uint64_t positions) const {
+    return spec_.permutation.empty() && channel_stride == static_cast<int64_t>(positions);
+  }
+  static uint64_t run_of_channels(uint64_t positions);
   template <class Source>
   uint64_t inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band);
+  template <class Source>
+  uint64_t gather_tokens(const Source& source, uint64_t first_band, uint64_t most, uint64_t positions);
   int32_t* rows(uint32_t size, uint64_t* strip_positions);
 
   const KernelTable& kernels_;
@@ -86,37 +100,53 @@ auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, ui
   return reinterpret_cast<Byte*>(block.values) + element * static_cast<int64_t>(size_of(dtype_));
 }
 
-// The identity: tokens straight to values, of one band, or of several small ones that are brought together first.
-// Returns the number of bands; 0 if the first one has no tokens.
+// The identity: tokens straight to values. Returns the number of bands; 0 if the first one has no tokens.
 template <class Source>
 uint64_t BlockTransform::inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band) {
-  const uint64_t positions = block.positions;
-  const uint64_t most = is_byte_identity_ ? 1 : run_of_channels(block.channel_stride, positions);
-  if (most == 1) {
-    const BandSource band = source(first_band);
-    if (band.symbols != nullptr) return 0;
-    void* const values = channel(block, first_band, 0);
-    if (band.tokens != nullptr) {
-      values_from_tokens(band.tokens, positions, values);
-    } else {
-      std::memset(values, 0, positions * size_of(dtype_));  // 0 in every dtype
+  const uint64_t positions = block.positions, bands = plan_.kept_bands();
+  const bool is_contiguous = is_contiguous_at(block.channel_stride, positions);
+  const uint64_t least = is_contiguous && !is_byte_identity_ ? run_of_channels(positions) : 1;
+  uint64_t done = first_band;
+  BandSource band = source(done);
+  while (band.symbols == nullptr) {
+    // Bands whose tokens stand next to each other, and the first one behind them.
+    const BandSource first = band;
+    uint64_t count = 1;
+    for (; done + count < bands; ++count) {
+      band = source(done + count);
+      if (!is_contiguous || first.tokens == nullptr || band.tokens != first.tokens + count * positions) break;
     }
-    return 1;
+    const uint64_t wanted = std::min(least, bands - done);
+    if (count < wanted) {
+      count = gather_tokens(source, done, wanted, positions);
+      values_from_tokens(run_.get(), count * positions, channel(block, done, 0));
+      if (done + count < bands) band = source(done + count);
+    } else if (first.tokens != nullptr) {
+      values_from_tokens(first.tokens, count * positions, channel(block, done, 0));
+    } else {
+      std::memset(channel(block, done, 0), 0, positions * size_of(dtype_));  // 0 in every dtype
+    }
+    done += count;
+    if (done == bands) break;
   }
+  return done - first_band;
+}
+
+// Brings the tokens of small bands together. Returns their number: fewer than `most` if one of them has no tokens.
+template <class Source>
+uint64_t BlockTransform::gather_tokens(const Source& source, uint64_t first_band, uint64_t most, uint64_t positions) {
   uint8_t* const run = run_.reserve(most * positions + kSlackBytes);
-  const uint64_t count = std::min(most, plan_.kept_bands() - first_band);
-  uint64_t done = 0;
-  for (; done < count; ++done) {
-    const BandSource band = source(first_band + done);
+  uint64_t count = 0;
+  for (; count < most; ++count) {
+    const BandSource band = source(first_band + count);
     if (band.symbols != nullptr) break;
     if (band.tokens != nullptr) {
-      std::memcpy(run + done * positions, band.tokens, positions);
+      std::memcpy(run + count * positions, band.tokens, positions);
     } else {
-      std::memset(run + done * positions, 0, positions);
+      std::memset(run + count * positions, 0, positions);
     }
   }
-  if (done > 0) values_from_tokens(run, done * positions, channel(block, first_band, 0));
-  return done;
+  return count;
 }
 
 template <class Source>

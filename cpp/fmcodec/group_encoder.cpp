@@ -34,10 +34,11 @@ struct TokenCounter {
 // What an effort looks at (section 10).
 struct Diligence {
   uint64_t sample_run;         // positions counted of each kSamplePeriod of a band in a block
+  uint32_t sample_stride;      // one of so many bands is looked at
   uint64_t least_own_symbols;  // smaller classes get a standard mask table without a look at their masks
 };
 constexpr uint64_t kSamplePeriod = 256;
-constexpr std::array<Diligence, 3> kDiligence{{{16, UINT64_MAX}, {64, 65536}, {kSamplePeriod, 0}}};
+constexpr std::array<Diligence, 3> kDiligence{{{64, 4, 65536}, {64, 1, 65536}, {kSamplePeriod, 1, 0}}};
 
 const Diligence& diligence(int effort) { return kDiligence[static_cast<size_t>(effort) - 1]; }
 
@@ -201,25 +202,45 @@ void GroupEncoder::count_masks(size_t class_index, TokenStatistics& statistics) 
 
 // Section 10, step 2.
 std::vector<bool> GroupEncoder::choose_predicted() {
+  const auto [sample_run, sample_stride, least_own_symbols] = diligence(spec_.effort);
   std::vector<bool> is_predicted(symbols_.bands());
-  if (symbols_.is_wide() || symbols_.positions() < kLeastPredictedSymbols) return is_predicted;
-  for (size_t band = 0; band < is_predicted.size(); ++band) {
-    PredictionSample sample;
+  if (symbols_.is_wide()) return is_predicted;
+  const auto add_sample = [&, run = sample_run](size_t band, PredictionSample& sample) {
     for (const Block& block : symbols_.blocks()) {
-      kernels_.sample_prediction(symbols_.tokens(block, band, 0), block.tile.columns, block.tile.positions(),
-                                 diligence(spec_.effort).sample_run, kSamplePeriod, token_minimum_, &sample);
+      kernels_.sample_prediction(symbols_.tokens(block, band, 0), block.tile.columns, block.tile.positions(), run,
+                                 kSamplePeriod, token_minimum_, &sample);
     }
-    is_predicted[band] = pays_prediction(sample, token_minimum_ < 0);
+  };
+  if (spec_.pools_bands()) {
+    PredictionSample sample;
+    for (size_t band = 0; band < is_predicted.size(); band += sample_stride) add_sample(band, sample);
+    is_predicted.assign(is_predicted.size(), pays_prediction(sample, token_minimum_ < 0));
+  } else if (symbols_.positions() >= kLeastPredictedSymbols) {
+    for (size_t band = 0; band < is_predicted.size(); ++band) {
+      PredictionSample sample;
+      add_sample(band, sample);
+      is_predicted[band] = pays_prediction(sample, token_minimum_ < 0);
+    }
   }
   return is_predicted;
 }
 
-// Section 10, steps 2 and 3.
-GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_predicted) {
-  constexpr size_t kAllBuckets = 2 * kBuckets;
+// The bucket of each band (section 10, step 3), and the extents of the buckets.
+GroupEncoder::BandBuckets GroupEncoder::choose_buckets(const std::vector<bool>& is_predicted) {
+  BandBuckets chosen;
+  chosen.bucket_of_band.resize(is_predicted.size());
+  if (spec_.pools_bands() && !symbols_.is_wide()) {
+    SymbolRange& range = chosen.ranges[is_predicted[0] ? kBuckets : 0];
+    for (const Block& block : symbols_.blocks()) range.add(block.range);
+    if (!is_predicted[0]) return chosen;
+    // Residuals are not looked at: this is how far they can reach.
+    const int32_t extent = range.maximum - range.minimum;
+    range.minimum = std::max(kResidualMinimum, -extent);
+    range.maximum = std::min(-kResidualMinimum - 1, extent);
+    std::fill(chosen.bucket_of_band.begin(), chosen.bucket_of_band.end(), static_cast<uint8_t>(kBuckets));
+    return chosen;
+  }
   const uint64_t positions = symbols_.positions();
-  std::vector<uint8_t> bucket_of_band(is_predicted.size());
-  std::array<SymbolRange, kAllBuckets> ranges;
   for (size_t band = 0; band < is_predicted.size(); ++band) {
     SymbolRange range = symbols_.range(band);
     if (is_predicted[band]) {
@@ -227,14 +248,20 @@ GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_pr
       for (const Block& block : symbols_.blocks())
         kernels_.measure_tokens(symbols_.residuals(block, band), block.tile.positions(), kResidualMinimum, &range);
     }
-    const auto bucket =
-        static_cast<uint8_t>(bucket_of(range.magnitude, positions) + (is_predicted[band] ? kBuckets : 0));
-    bucket_of_band[band] = bucket;
-    ranges[bucket].add(range);
+    const int bucket = spec_.pools_bands() ? shift_for(range.minimum, range.maximum, token_minimum_)
+                                           : bucket_of(range.magnitude, positions);
+    chosen.bucket_of_band[band] = static_cast<uint8_t>(bucket + (is_predicted[band] ? kBuckets : 0));
+    chosen.ranges[chosen.bucket_of_band[band]].add(range);
   }
+  return chosen;
+}
+
+// Section 10, step 3.
+GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_predicted) {
+  const auto [bucket_of_band, ranges] = choose_buckets(is_predicted);
+  const uint64_t positions = symbols_.positions();
   BandLists buckets;
   buckets.assign(bucket_of_band, kAllBuckets);
-  const bool counts_masks = spec_.effort < kExactEffort && diligence(spec_.effort).least_own_symbols < UINT64_MAX;
   BandItems counted;
   counted.statistics.reserve(static_cast<size_t>(std::count_if(
       ranges.begin(), ranges.end(), [](const SymbolRange& range) { return range.minimum <= range.maximum; })));
@@ -257,13 +284,13 @@ GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_pr
       const size_t nonzero_count = kernels_.compact_nonzero(sample_.get(), count, nonzero);
       values.count(nonzero, nonzero_count);
       values.partial[0][0] += static_cast<uint32_t>(count - nonzero_count);
-      if (!counts_masks) continue;
+      if (spec_.effort == kExactEffort) continue;
       BitCursor cursor{mask_.reserve(count / 8 + kSlackBytes), 0};
       kernels_.write_mask(sample_.get(), count, &cursor);
       masks.count(cursor.bytes, count / 8);
     }
     item.counts = values.total();
-    if (counts_masks) item.masks = masks.total();
+    item.masks = masks.total();
   }
   for (const uint8_t bucket : bucket_of_band) counted.item_of_band.push_back(item_of_bucket[bucket]);
   return counted;
@@ -271,14 +298,15 @@ GroupEncoder::BandItems GroupEncoder::count_items(const std::vector<bool>& is_pr
 
 // Brings those tokens of some bands of a block together that an effort looks at; returns their number.
 size_t GroupEncoder::gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item) {
-  const size_t positions = block.tile.positions(), run = diligence(spec_.effort).sample_run;
+  const auto [run, sample_stride, least_own_symbols] = diligence(spec_.effort);
+  const size_t positions = block.tile.positions();
   const size_t runs = (positions + kSamplePeriod - 1) / kSamplePeriod;
   uint8_t* const sample = sample_.reserve(bands.size() * runs * run + kSlackBytes);
   size_t count = 0;
-  for (const uint32_t band : bands) {
-    const uint8_t* const tokens = band_tokens(block, band, item.is_predicted, item.shift);
+  for (size_t i = 0; i < bands.size(); i += sample_stride) {
+    const uint8_t* const tokens = band_tokens(block, bands[i], item.is_predicted, item.shift);
     for (size_t p = 0; p < positions; p += kSamplePeriod) {
-      const size_t length = std::min(run, positions - p);
+      const size_t length = std::min<size_t>(run, positions - p);
       std::memcpy(sample + count, tokens + p, length);
       count += length;
     }
@@ -312,8 +340,13 @@ const uint8_t* GroupEncoder::band_tokens(const Block& block, uint64_t band, bool
 
 template <class Visit>
 void GroupEncoder::for_each_band(const Block& block, size_t class_index, const TableClass& table, const Visit& visit) {
-  for (const uint32_t band : classes_.bands(class_index))
-    visit(band_tokens(block, band, table.is_predicted, table.shift), block.tile.positions());
+  const std::span<const uint32_t> bands = classes_.bands(class_index);
+  const bool joins = !table.is_predicted && symbols_.is_contiguous(block);
+  for (size_t i = 0, run = 1; i < bands.size(); i += run) {
+    run = 1;
+    while (joins && i + run < bands.size() && bands[i + run] == bands[i] + run) ++run;
+    visit(band_tokens(block, bands[i], table.is_predicted, table.shift), run * block.tile.positions());
+  }
 }
 
 // The symbols of the bands of a class, for their low bits.

@@ -40,10 +40,16 @@ class GroupEncoder {
  private:
   using Block = GroupSymbols::Block;
 
-  // What section 10 calls items, made of bands: non-empty buckets, first of true tokens, then of residuals.
+  // What section 10 calls items, made of bands: non-empty buckets.
   struct BandItems {
     std::vector<uint8_t> item_of_band;
     std::vector<TokenStatistics> statistics;  // by item
+  };
+
+  static constexpr size_t kAllBuckets = 2 * kBuckets;  // of true tokens, then of residuals
+  struct BandBuckets {
+    std::vector<uint8_t> bucket_of_band;
+    std::array<SymbolRange, kAllBuckets> ranges;
   };
 
   // The bands that have a number (of a class or item), in ascending order.
@@ -66,12 +72,14 @@ class GroupEncoder {
   CostedTables choose_neighbour_tables();
   CostedTables choose_modes(Tables tables, std::vector<TokenStatistics>& classes);
   std::vector<bool> choose_predicted();
+  BandBuckets choose_buckets(const std::vector<bool>& is_predicted);
   BandItems count_items(const std::vector<bool>& is_predicted);
   size_t gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item);
   void count_masks(size_t class_index, TokenStatistics& statistics);
 
   void use_tables(const Tables& tables);
-  // Calls visit(tokens, count) for each band of a class in a block. The tokens are valid until the next band.
+  // Calls visit(tokens, count) for the bands of a class in a block, one by one, or several at once that lie next to
+  // each other. The tokens are valid until the next call.
   template <class Visit>
   void for_each_band(const Block& block, size_t class_index, const TableClass& table, const Visit& visit);
 

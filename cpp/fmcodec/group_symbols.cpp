@@ -57,8 +57,9 @@ bool GroupSymbols::can_borrow(const PlanarBlock<const void>& planes) const {
 bool GroupSymbols::transform_to(bool is_wide) {
   uint8_t* const tokens = is_wide ? nullptr : tokens_.reserve(count() + kSlackBytes);
   int32_t* const symbols = is_wide ? symbols_.reserve(count()) : nullptr;
-  ranges_.assign(bands(), {});
-  std::vector<SymbolRange> block_ranges(bands());
+  const bool by_band = is_wide || !spec_.pools_bands();
+  ranges_.assign(by_band ? bands() : 1, {});
+  std::vector<SymbolRange> block_ranges(ranges_.size());
   bool is_finite = true;
   for (Block& block : blocks_) {
     std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
@@ -66,12 +67,12 @@ bool GroupSymbols::transform_to(bool is_wide) {
     if (!is_wide && is_planar(tensor_, block.tile) && can_borrow(planes)) {
       block.tokens = static_cast<const uint8_t*>(planes.values);
       block.band_stride = static_cast<uint64_t>(planes.channel_stride);
-      transform_.measure(planes, block_ranges.data());
+      transform_.measure(planes, {block_ranges.data(), by_band});
     } else {
       block.tokens = is_wide ? nullptr : tokens + block.first_symbol;
       block.band_stride = block.tile.positions();
       is_finite &= transform_.forward(planes, is_wide ? nullptr : tokens + block.first_symbol,
-                                      is_wide ? symbols + block.first_symbol : nullptr, block_ranges.data());
+                                      is_wide ? symbols + block.first_symbol : nullptr, {block_ranges.data(), by_band});
     }
     block.range = {};
     for (size_t band = 0; band < block_ranges.size(); ++band) {

@@ -39,12 +39,14 @@ class GroupSymbols {
   uint64_t positions() const;  // of all blocks
   uint64_t count(const Block& block) const { return bands() * block.tile.positions(); }
   uint64_t count() const { return bands() * positions(); }
-  // Extent of the symbols of a kept band in the group.
+  // Extent of the symbols of a kept band in the group. Precondition: is_wide(), or the effort does not pool bands.
   const SymbolRange& range(uint64_t band) const { return ranges_[band]; }
 
   // Tokens of a band of a block at a shift, with kSlackBytes of room behind them that may be read. Valid until the next
   // call.
   const uint8_t* tokens(const Block& block, uint64_t band, int shift);
+  // Whether the tokens of the next band stand behind those of a band.
+  bool is_contiguous(const Block& block) const { return !is_wide_ && block.band_stride == block.tile.positions(); }
   // Its residual tokens (section 6.1), in the same way. Precondition: its symbols fit tokens at shift 0.
   const uint8_t* residuals(const Block& block, uint64_t band);
   // All tokens of a block, band by band. Precondition: not is_wide(), and tokens are kept in one piece.

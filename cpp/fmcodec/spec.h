@@ -44,6 +44,8 @@ struct Spec {
   bool clamps_nonfinite = false;
 
   size_t most_classes() const { return kMostClasses[effort - 1]; }
+  // Whether the encoder decides for all bands together (section 10).
+  bool pools_bands() const { return effort == 1; }
   CodeChoice code_choice() const { return {max_code_length, effort < kExactEffort}; }
   // The bits of a coded block are a whole number of these.
   int block_word_bits() const { return code_layout == CodeLayout::kSerial ? word_bits : 8; }

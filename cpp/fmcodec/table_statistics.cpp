@@ -62,7 +62,8 @@ void TableStatistics::update(const TensorView& tensor) {
     const uint64_t positions = tile.positions();
     std::fill(ranges.begin(), ranges.end(), SymbolRange{});
     int32_t* const block = symbols.reserve(bands_.size() * positions);
-    if (!transform.forward(gather(tensor, tile, planes), nullptr, block, ranges.data()) && !spec_.clamps_nonfinite) {
+    if (!transform.forward(gather(tensor, tile, planes), nullptr, block, {ranges.data(), true}) &&
+        !spec_.clamps_nonfinite) {
       throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity");
     }
     uint8_t* const band_tokens = tokens.reserve(positions + kSlackBytes);

@@ -17,10 +17,6 @@
 #include "fmcodec/kernels/crc_tables.h"
 #include "fmcodec/kernels/words-inl.h"
 
-#if defined(__x86_64__)
-#include <nmmintrin.h>
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace fmc {
 namespace HWY_NAMESPACE {

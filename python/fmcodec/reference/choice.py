@@ -52,8 +52,10 @@ LARGEST_BUCKET = 31
 BUCKETS = LARGEST_BUCKET + 1
 LEAST_SAMPLE = 128
 SAMPLE_PERIOD = 256
-SAMPLE_RUN = {1: 16, 2: 64, 3: SAMPLE_PERIOD}
-OWN_MASK_SYMBOLS = {1: math.inf, 2: 65536, 3: 0}
+SAMPLE_RUN = {1: 64, 2: 64, 3: SAMPLE_PERIOD}
+SAMPLE_STRIDE = {1: 4, 2: 1, 3: 1}
+OWN_MASK_SYMBOLS = {1: 65536, 2: 65536, 3: 0}
+POOLING_EFFORT = 1
 
 # Section 10.2: k(a), eighths of a bit for a magnitude.
 _EIGHTHS = np.array([math.floor(8 * math.log2(1 + (a if a < 16 else a // 16 * 16 + 8)) + 0.5) for a in range(256)])
@@ -87,13 +89,17 @@ def predicted_bands(blocks: Sequence[IntArray], spec: CodecSpec) -> BitArray:
     if not all(fits(block, 0, minimum) for block in blocks):
         return none
     symbols = _sampled_below_first_row(blocks, SAMPLE_RUN[spec.effort])
-    if symbols.shape[1] < LEAST_SAMPLE:
-        return none
     residuals = _sampled_below_first_row([residuals_from_symbols(block) for block in blocks], SAMPLE_RUN[spec.effort])
-    pairs = zip(residuals, symbols, strict=True)
-    return np.array(
-        [16 * sequence_cost(d, is_signed=True) < 15 * sequence_cost(s, is_signed=minimum < 0) for d, s in pairs]
-    )
+    if spec.effort == POOLING_EFFORT:
+        stride = SAMPLE_STRIDE[spec.effort]
+        return none | _pays_prediction(residuals[::stride], symbols[::stride], minimum)
+    return np.array([_pays_prediction(d, s, minimum) for d, s in zip(residuals, symbols, strict=True)])
+
+
+def _pays_prediction(residuals: IntArray, symbols: IntArray, minimum: int) -> bool:
+    """Section 10.2: whether residuals are so much cheaper than the symbols."""
+    residual_cost, cost = sequence_cost(residuals, is_signed=True), sequence_cost(symbols, is_signed=minimum < 0)
+    return symbols.size >= LEAST_SAMPLE and 16 * residual_cost < 15 * cost
 
 
 def _sampled_below_first_row(blocks: Sequence[IntArray], sample_run: int) -> IntArray:
@@ -109,27 +115,44 @@ class CostedTables(NamedTuple):
     bits: int
 
 
-def bucket_items(blocks: Sequence[IntArray], bucket_of: IntArray, minimum: int, sample_run: int) -> dict[int, Item]:
+def bucket_of_bands(blocks: Sequence[IntArray], predicted: BitArray, spec: CodecSpec) -> IntArray:
+    """Section 10.3: the bucket of each band; blocks are kept bands by positions, with residuals of predicted bands."""
+    bands = np.concatenate(blocks, axis=1)
+    if spec.effort == POOLING_EFFORT:
+        minimums = [stream_minimum(token_minimum(spec), is_predicted=is_predicted) for is_predicted in predicted]
+        buckets = [smallest_shift(band, minimum) for band, minimum in zip(bands, minimums, strict=True)]
+    else:
+        buckets = [bucket_of_band(bands.shape[1], magnitude) for magnitude in np.abs(bands).sum(axis=1).tolist()]
+    return np.asarray(buckets, dtype=np.int64) + BUCKETS * predicted.astype(np.int64)
+
+
+def bucket_items(
+    blocks: Sequence[IntArray], bucket_of: IntArray, symbol_range: tuple[int, int], spec: CodecSpec
+) -> dict[int, Item]:
     """Section 10.3: the non-empty buckets with their shifts and counts; blocks are kept bands by positions.
 
-    Buckets from 32 on are those of predicted bands, for which the blocks hold residuals.
+    Buckets from 32 on are those of predicted bands, for which the blocks hold residuals. ``symbol_range`` is that of
+    the symbols.
     """
     symbols = np.concatenate(blocks, axis=1)
-    samples = [block[:, np.arange(block.shape[1]) % SAMPLE_PERIOD < sample_run] for block in blocks]
+    samples = [block[:, np.arange(block.shape[1]) % SAMPLE_PERIOD < SAMPLE_RUN[spec.effort]] for block in blocks]
     items = {}
     for bucket in np.unique(bucket_of).tolist():
         members = symbols[bucket_of == bucket]
         is_predicted = bucket >= BUCKETS
-        shift = smallest_shift(members, stream_minimum(minimum, is_predicted=is_predicted))
+        shift = smallest_shift(members, stream_minimum(token_minimum(spec), is_predicted=is_predicted))
         histogram = np.zeros(TOKEN_COUNT, dtype=np.int64)
         masks = np.zeros(TOKEN_COUNT, dtype=np.int64)
         for sample in samples:
-            tokens = tokens_from_symbols(sample[bucket_of == bucket], shift).reshape(-1)
+            counted = sample[bucket_of == bucket][:: SAMPLE_STRIDE[spec.effort]]
+            tokens = tokens_from_symbols(counted, shift).reshape(-1)
             histogram += np.bincount(tokens, minlength=TOKEN_COUNT)
             masks += np.bincount(mask_bytes(tokens[: tokens.size // 8 * 8]), minlength=TOKEN_COUNT)
-        items[bucket] = Item(
-            shift, members.size, int(members.min()), int(members.max()), histogram, is_predicted, masks
-        )
+        smallest, largest = int(members.min()), int(members.max())
+        if is_predicted and spec.effort == POOLING_EFFORT:
+            extent = symbol_range[1] - symbol_range[0]
+            smallest, largest = max(-128, -extent), min(127, extent)
+        items[bucket] = Item(shift, members.size, smallest, largest, histogram, is_predicted, masks)
     return items
 
 
@@ -292,14 +315,12 @@ def _choose_band_tables(
     blocks: Sequence[IntArray], spec: CodecSpec, predicted: BitArray, most_classes: int
 ) -> CostedTables:
     """Sections 10.3 to 10.6: tables of bands, some of them predicted."""
+    symbol_range = min(int(block.min()) for block in blocks), max(int(block.max()) for block in blocks)
     blocks = [np.where(predicted.reshape(-1, 1, 1), residuals_from_symbols(block), block) for block in blocks]
     by_position = [block.reshape(len(block), -1) for block in blocks]
-    band_count = len(blocks[0])
-    position_count = sum(block.shape[1] for block in by_position)
-    magnitudes = np.sum([np.abs(block).sum(axis=1) for block in by_position], axis=0).tolist()
-    bucket_of = np.array([bucket_of_band(position_count, magnitude) for magnitude in magnitudes]) + BUCKETS * predicted
-    items = bucket_items(by_position, bucket_of, token_minimum(spec), SAMPLE_RUN[spec.effort])
+    bucket_of = bucket_of_bands(by_position, predicted, spec)
+    items = bucket_items(by_position, bucket_of, symbol_range, spec)
     measure = Measure(spec.effort == EXACT_EFFORT, token_minimum(spec))
-    chosen = choose_classes(items, band_count, measure, most_classes)
+    chosen = choose_classes(items, len(blocks[0]), measure, most_classes)
     class_map = numbered_classes(chosen, 2 * BUCKETS)[bucket_of]
     return _choose_modes(class_map, [item for _, item in chosen], blocks, spec)
