@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fmcodec/decode.h"
 
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,21 @@ bool contains(const Region& region, const Tile& tile, uint64_t channels) {
          tile.column + tile.columns <= region.column + region.extent.columns;
 }
 
+// Where the shares of the threads begin among `blocks`, and the end of the last one. A share is the blocks of a group,
+// whose tables are then read once, or, where that would leave threads idle, one block.
+std::vector<size_t> share(const std::vector<uint64_t>& blocks, uint64_t blocks_per_group, size_t threads) {
+  std::vector<size_t> begins;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (i == 0 || blocks[i] / blocks_per_group != blocks[i - 1] / blocks_per_group) begins.push_back(i);
+  }
+  if (threads > 1 && begins.size() < 4 * threads) {
+    begins.resize(blocks.size());
+    std::iota(begins.begin(), begins.end(), size_t{0});
+  }
+  begins.push_back(blocks.size());
+  return begins;
+}
+
 }  // namespace
 
 void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out,
@@ -52,19 +68,22 @@ void decode(Bytes bytes, const Frame& frame, const Region& region, const Mutable
   const BandPlan plan(frame.spec, frame.tiling.shape.channels);
   const KernelTable& kernel_table = kernels();
   const std::vector<uint64_t> blocks = blocks_in(frame.tiling, region);
-  for_each_index(blocks.size(), threads, [&] {
+  const std::vector<size_t> shares = share(blocks, tiling.blocks_per_group, threads);
+  for_each_index(shares.size() - 1, threads, [&] {
     return [&, decoder = BlockDecoder(kernel_table, bytes, frame, plan),
-            scratch = Buffer<uint8_t>()](size_t i) mutable {
-      const Tile tile = frame.tiling.tile(blocks[i]);
-      if (contains(region, tile, plan.channels()) && is_planar(out, tile)) {
-        void* const origin = out.at(tile.image - region.image, 0, tile.row - region.row, tile.column - region.column);
-        decoder.decode(blocks[i], {origin, out.channel_stride, tile.positions()});
-        return;
+            scratch = Buffer<uint8_t>()](size_t s) mutable {
+      for (size_t i = shares[s]; i < shares[s + 1]; ++i) {
+        const Tile tile = tiling.tile(blocks[i]);
+        if (contains(region, tile, plan.channels()) && is_planar(out, tile)) {
+          void* const origin = out.at(tile.image - region.image, 0, tile.row - region.row, tile.column - region.column);
+          decoder.decode(blocks[i], {origin, out.channel_stride, tile.positions()});
+          continue;
+        }
+        void* const planes = scratch.reserve(plan.channels() * tile.positions() * size_of(frame.dtype));
+        const auto stride = static_cast<int64_t>(tile.positions());
+        decoder.decode(blocks[i], {planes, stride, tile.positions()});
+        scatter({planes, stride, tile.positions()}, tile, region, out);
       }
-      void* const planes = scratch.reserve(plan.channels() * tile.positions() * size_of(frame.dtype));
-      const auto stride = static_cast<int64_t>(tile.positions());
-      decoder.decode(blocks[i], {planes, stride, tile.positions()});
-      scatter({planes, stride, tile.positions()}, tile, region, out);
     };
   });
 }
