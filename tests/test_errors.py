@@ -135,6 +135,7 @@ def small_frames() -> dict[str, bytes]:
     steps = np.repeat(np.repeat(rng.integers(0, 2, (1, 6, 6)) * 20, 4, axis=1), 4, axis=2)
     rough = (steps + rng.integers(0, 2, steps.shape)).astype(np.uint8)
     falling = 200 - np.cumsum(rng.integers(0, 2, (1, 12, 12)), axis=1) - rng.integers(0, 99, (1, 1, 12))
+    rare = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) // 60 * 9
     dct = CodecSpec(step=0.02, bits=9, zero_point=200, transform="dct", transform_size=4, band_steps=(4,))
     frames = {
         "dct": fmcodec.encode(smooth.astype(np.float32), dct.replace(block_shape=(3, 7))),
@@ -142,11 +143,12 @@ def small_frames() -> dict[str, bytes]:
         "neighbours": fmcodec.encode(rough, CodecSpec(bits=5, effort=3)),
         "serial": fmcodec.encode(smooth.astype(np.float32), LOW_BITS),
         "predicted": fmcodec.encode(falling.astype(np.uint8), CodecSpec(effort=3)),
+        "patched": fmcodec.encode(rare, CodecSpec(tables=only_zeros(1))),
         # Static tables without codes for such values.
         "raw": fmcodec.encode(rng.integers(0, 200, (2, 3, 3)).astype(np.uint8), CodecSpec(tables=only_zeros(2))),
     }
     blocks = {name: take_apart(frame).payload[-1] for name, frame in frames.items()}
-    assert [block[0] for block in blocks.values()] == [0, 0, 0, 0, 0, 1]
+    assert [block[0] for block in blocks.values()] == [0, 0, 0, 0, 0, 2, 1]
     tables = reference.read_class_section(take_apart(frames["masked"]).payload[0], 2, 0)
     assert "masked" in [table_class.mode for table_class in tables.classes]
     tables = reference.read_class_section(take_apart(frames["serial"]).payload[0], 6, -128)
@@ -328,8 +330,8 @@ HEADER_CASES = [
     (TruncatedStreamError, 5, "ends inside its header", b"nomag"),
     (CorruptStreamError, 0, "not an fmcodec frame", b"nomagic"),
     (CorruptStreamError, 0, "not an fmcodec frame", bytes(100)),
-    (UnsupportedVersionError, 4, "stream version 2 is not supported, this build reads version 3", b"fmc\xa5\2\0"),
-    (UnsupportedVersionError, 4, "stream version 4 is not supported, this build reads version 3", b"fmc\xa5\4\0"),
+    (UnsupportedVersionError, 4, "stream version 3 is not supported, this build reads version 4", b"fmc\xa5\3\0"),
+    (UnsupportedVersionError, 4, "stream version 5 is not supported, this build reads version 4", b"fmc\xa5\5\0"),
     (UnsupportedVersionError, 4, "stream version 256 ", with_bytes(4, b"\0\1")),
     (TruncatedStreamError, 51, "ends inside its header", BASE.build()[:51]),
     (CorruptStreamError, 6, "reserved flags", header_case(flags=4)),
@@ -702,13 +704,29 @@ def test_class_section_of_static_tables() -> None:
 # --- blocks
 
 BLOCK_CASES = {
-    "kind 2": (PLAIN, b"\2\0", "unknown kind"),
+    "kind 3": (PLAIN, b"\3\0", "unknown kind"),
     "kind 255": (PLAIN, b"\xff", "unknown kind"),
     "no bits": (PLAIN, b"\0", "ends before its symbols"),
     "bits left over": (PLAIN, b"\0" + bits("01011 000 0"), "bits are left over"),
     "padding that is not 0": (PLAIN, b"\0" + bits("01011 100"), "bits are left over"),
     "low bits missing": (PLAIN.replace("10 0 0000", "10 0 0100"), b"\0" + bits("01011"), "ends before its symbols"),
     "bits for zeros": (ZERO, b"\0\0", "bits are left over"),
+    "patched without count": (PLAIN, b"\2\1\0\0", "patched block is too short"),
+    "no patches": (PLAIN, b"\2" + bytes(4) + bits("01011"), "has no patches"),
+    "patches missing": (PLAIN, b"\2" + struct.pack("<IIi", 2, 0, 7) + bits("01011"), "patched block is too short"),
+    "far too many patches": (PLAIN, b"\2" + struct.pack("<IIi", 2**32 - 1, 0, 7), "patched block is too short"),
+    "patch behind the block": (PLAIN, b"\2" + struct.pack("<IIi", 1, 5, 7) + bits("01011"), "outside its block"),
+    "patch far behind it": (PLAIN, b"\2" + struct.pack("<IIi", 1, 2**32 - 1, 7) + bits("01011"), "outside its block"),
+    "patches out of order": (PLAIN, b"\2" + struct.pack("<IIIii", 2, 3, 1, 7, 7) + bits("01011"), "out of order"),
+    "two patches for one place": (PLAIN, b"\2" + struct.pack("<IIIii", 2, 3, 3, 7, 7) + bits("01011"), "out of order"),
+    "patch too large": (PLAIN, b"\2" + struct.pack("<IIi", 1, 1, 2**20 + 1) + bits("01011"), "number of a patch"),
+    "patch too small": (PLAIN, b"\2" + struct.pack("<IIi", 1, 1, -(2**31)) + bits("01011"), "number of a patch"),
+    "residual that is no token": (
+        PLAIN.replace("10 0 0000", "10 1 0000"),
+        b"\2" + struct.pack("<IIi", 1, 1, -1) + bits("01011"),
+        "number of a patch",
+    ),
+    "patched without streams": (PLAIN, b"\2" + struct.pack("<IIi", 1, 0, 7), "ends before its symbols"),
     "raw without minimum": (PLAIN, b"\1", "raw block is too short"),
     "raw without width": (PLAIN, b"\1\0\0\0\0", "raw block is too short"),
     "raw minimum too large": (PLAIN, struct.pack("<BiB", 1, 2**20 + 1, 0), "minimum of a raw block"),

@@ -129,7 +129,8 @@ def check_frame_stream(example: Example) -> None:
 def check_stream(example: Example, symbols: Any, coder: reference.ClassCoder, word_bits: int = 8) -> None:
     """The reference writes and reads the stream of a class."""
     writer = reference.BitWriter()
-    assert coder.can_write(symbols)
+    patches = coder.find_patches(symbols)
+    assert patches is not None and not patches.places.size
     coder.write(writer, symbols)
     assert writer.to_bytes(word_bits) == example.data
     np.testing.assert_array_equal(coder.read(reference.BitReader(example.data), symbols.shape), symbols)
@@ -200,6 +201,19 @@ def check_raw_block(example: Example) -> None:
     frame = fmcodec.encode(x, spec)
     assert frame.endswith(example.data) and fmcodec.inspect(frame).blocks[-1].size_bytes == len(example.data)
     assert reference.encode(x, spec) == frame
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
+    np.testing.assert_array_equal(reference.decode(frame), x)
+
+
+def check_patched_block(example: Example) -> None:
+    symbols = np.array(example.numbers("symbols"))
+    tables = Tables(class_map=(0,), classes=(TableClass(mode="plain", value_lengths=example.lengths("values")),))
+    # So many positions, of which the first ones are those of the page, that the block is not shorter raw.
+    x = np.zeros((1, 8, 8), np.uint8)
+    x.reshape(-1)[: symbols.size] = symbols
+    frame = fmcodec.encode(x, CodecSpec(tables=tables))
+    assert frame[fmcodec.inspect(frame).blocks[-1].offset :].startswith(example.data)
+    assert reference.encode(x, CodecSpec(tables=tables)) == frame
     np.testing.assert_array_equal(fmcodec.decode(frame), x)
     np.testing.assert_array_equal(reference.decode(frame), x)
 
@@ -303,6 +317,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "masked-stream": check_masked_stream,
     "dct-group": check_dct_group,
     "raw-block": check_raw_block,
+    "patched-block": check_patched_block,
     "contexts": check_contexts,
     "rans-block": check_rans_block,
     "serial-masked": check_serial_stream,

@@ -13,7 +13,7 @@ import pytest
 import fmcodec
 from fmcodec import CodecSpec, reference
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "v3"
+FOLDER = Path(__file__).resolve().parent / "golden" / "v4"
 ENTRIES: dict[str, dict[str, Any]] = {
     entry["name"]: entry for entry in json.loads((FOLDER / "manifest.json").read_text(encoding="ascii"))
 }
@@ -68,7 +68,7 @@ def test_everything_is_covered() -> None:
                 tables = reference.read_class_section(section, len(bands), reference.token_minimum(spec))
                 models.add(tables.model)
                 modes |= {(c.mode, c.shift > 0, c.predicted) for c in tables.classes}
-    assert kinds == {None, 0, 1}
+    assert kinds == {None, 0, 1, 2}
     assert models == {"bands", "neighbours"}
     assert modes == {
         ("zero", False, False),

@@ -23,12 +23,10 @@ BlockDecoder::BlockDecoder(const KernelTable& kernels, Bytes bytes, const Frame&
 void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
   const Bytes block = load(index);
   if (block.empty()) return read_zero(out);
-  if (block[0] == static_cast<uint8_t>(BlockKind::kCoded)) {
-    read_coded(block, frame_.tiling.tile(index), [](size_t, const uint8_t*, const int32_t*, size_t) {});
-  } else if (block[0] == static_cast<uint8_t>(BlockKind::kRaw)) {
+  if (block[0] == static_cast<uint8_t>(BlockKind::kRaw)) {
     read_raw(block, out.positions);
   } else {
-    fail("unknown kind of block");
+    read_coded(block, frame_.tiling.tile(index), [](size_t, const uint8_t*, const int32_t*, size_t) {});
   }
   const uint8_t* const tokens = tokens_.get();
   const int32_t* const symbols = symbols_.get();
@@ -38,20 +36,23 @@ void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
         if (tables_->model == ClassModel::kNeighbours) return {tokens + band * out.positions, nullptr};
         const uint64_t first = slot_of_band_[band] * out.positions;
         const TableClass& table = tables_->classes[tables_->class_map[band]];
+        if (table.shift > 0 || is_patched_) return {nullptr, symbols + first};
         if (table.mode == ClassMode::kZero) return {nullptr, nullptr};
-        if (table.shift > 0) return {nullptr, symbols + first};
         return {tokens + first, nullptr};
       },
       out);
 }
 
-bool BlockDecoder::read_streams(uint64_t index, const VisitStream& visit) {
+Bytes BlockDecoder::head(uint64_t index) {
   const Bytes block = load(index);
-  if (block.empty() || block[0] == static_cast<uint8_t>(BlockKind::kRaw)) return false;
-  if (block[0] != static_cast<uint8_t>(BlockKind::kCoded)) fail("unknown kind of block");
-  if (tables_->model == ClassModel::kNeighbours) return false;
-  read_coded(block, frame_.tiling.tile(index), visit);
-  return true;
+  const bool has_streams =
+      !block.empty() && block[0] != static_cast<uint8_t>(BlockKind::kRaw) && tables_->model == ClassModel::kBands;
+  return has_streams ? head_of(block) : Bytes{};
+}
+
+void BlockDecoder::read_streams(uint64_t index, const VisitStream& visit) {
+  const Part& part = frame_.blocks[index];
+  read_coded(bytes_.subspan(part.offset, part.size_bytes), frame_.tiling.tile(index), visit);
 }
 
 // The bytes of a block, after its tables were made ready.
@@ -94,29 +95,77 @@ void BlockDecoder::read_zero(const PlanarBlock<void>& out) {
   transform_.inverse([](uint64_t) { return BandSource{nullptr, nullptr}; }, out);
 }
 
+Bytes BlockDecoder::head_of(Bytes block) const {
+  if (block[0] == static_cast<uint8_t>(BlockKind::kCoded)) return block.first(1);
+  if (block[0] != static_cast<uint8_t>(BlockKind::kPatched)) fail("unknown kind of block");
+  if (tables_->model == ClassModel::kNeighbours) fail("a block with contexts from neighbours cannot be patched");
+  if (block.size() < kPatchCountBytes) fail("a patched block is too short");
+  const uint64_t count = load_le<uint32_t>(&block[1]);
+  if (count == 0) fail("a patched block has no patches");
+  if (block.size() < patch_head_bytes(count)) fail("a patched block is too short");
+  return block.first(patch_head_bytes(count));
+}
+
 void BlockDecoder::read_coded(Bytes block, const Tile& tile, const VisitStream& visit) {
   is_raw_ = false;
-  BitSource in = padded(block.subspan(1));
+  const Bytes head = head_of(block);
+  BitSource in = padded(block.subspan(head.size()));
   uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
   if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens);
   const int word_bits = frame_.spec.block_word_bits();
   if (in.size_bits % static_cast<uint64_t>(word_bits) != 0) fail("a block ends inside a word");
-  read_band_streams(&in, tile, tokens, visit);
+  is_patched_ = head.size() > 1;
+  read_band_streams(&in, tile, tokens, is_patched_ ? head.subspan(kPatchCountBytes) : Bytes{}, visit);
   if (!in.is_finished(word_bits)) fail("bits are left over in a block");
 }
 
-void BlockDecoder::read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, const VisitStream& visit) {
+void BlockDecoder::read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, Bytes patches,
+                                     const VisitStream& visit) {
   const uint64_t positions = tile.positions();
-  int32_t* symbols = tables_->has_shift() ? symbols_.reserve(plan_.kept_bands() * positions) : nullptr;
+  const bool has_symbols = is_patched_ || tables_->has_shift();
+  int32_t* symbols = has_symbols ? symbols_.reserve(plan_.kept_bands() * positions) : nullptr;
+  uint64_t place = 0;  // of the first symbol of a class among those of all
+  size_t next_patch = 0;
   for (size_t k = 0; k < codes_.size(); ++k) {
+    const ClassCode& code = codes_[k];
     const size_t count = class_bands_[k] * positions;
-    if (codes_[k].mode != ClassMode::kZero) stream_reader_.read(codes_[k], count, in, tokens, symbols);
+    if (code.mode != ClassMode::kZero || is_patched_) stream_reader_.read(code, count, in, tokens, symbols);
     visit(k, tokens, symbols, count);
-    for (size_t band = 0; codes_[k].is_predicted && band < class_bands_[k]; ++band)
-      kernels_.add_above(tokens + band * positions, tile.columns, positions);
+    if (is_patched_) {
+      patch_symbols(code, place, count, tokens, tile, patches, &next_patch, symbols);
+    } else if (code.is_predicted) {
+      for (size_t i = 0; i < count; i += positions) kernels_.add_above(tokens + i, tile.columns, positions);
+    }
     tokens += count;
-    if (symbols != nullptr) symbols += count;
+    if (has_symbols) symbols += count;
+    place += count;
   }
+  if (next_patch != patches.size() / kPatchBytes) fail("a patch is outside its block");
+}
+
+// The symbols of a class in a patched block; `next` is the first patch that is not done.
+void BlockDecoder::patch_symbols(const ClassCode& code, uint64_t first_place, size_t count, uint8_t* tokens,
+                                 const Tile& tile, Bytes patches, size_t* next, int32_t* symbols) const {
+  const size_t patch_count = patches.size() / kPatchBytes;
+  const size_t first = *next;
+  const auto place_of = [&](size_t patch) { return load_le<uint32_t>(&patches[4 * patch]); };
+  const auto number_of = [&](size_t patch) {
+    return static_cast<int32_t>(load_le<uint32_t>(&patches[4 * (patch_count + patch)]));
+  };
+  for (; *next < patch_count && place_of(*next) < first_place + count; ++*next) {
+    const int32_t number = number_of(*next);
+    if (place_of(*next) < first_place || (*next > 0 && place_of(*next) <= place_of(*next - 1)))
+      fail("patches are out of order");
+    if (code.is_predicted ? number < 0 || number > 255 : number < -kMaxRawMinimum || number > kMaxRawMinimum)
+      fail("number of a patch is out of range");
+    if (code.is_predicted) tokens[place_of(*next) - first_place] = static_cast<uint8_t>(number);
+  }
+  const uint64_t positions = tile.positions();
+  for (size_t i = 0; code.is_predicted && i < count; i += positions)
+    kernels_.add_above(tokens + i, tile.columns, positions);
+  if (code.shift == 0) kernels_.tokens_to_symbols(tokens, count, frame_.spec.token_minimum(), 0, symbols);
+  for (size_t patch = first; !code.is_predicted && patch < *next; ++patch)
+    symbols[place_of(patch) - first_place] = number_of(patch);
 }
 
 void BlockDecoder::read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens) {

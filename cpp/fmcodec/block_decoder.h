@@ -27,20 +27,25 @@ class BlockDecoder {
 
   // The tables of a group of blocks, valid until those of another one are asked for or decoded with. Throws Error.
   const Tables& tables(uint64_t group);
-  // Is shown the class streams of a coded block as they are read, in the order of the format. The symbols are there
-  // only if the class has low bits.
+  // What stands in front of the class streams of block `index`; nothing if it has none: zero and raw blocks, and those
+  // with contexts from neighbours. Throws Error.
+  Bytes head(uint64_t index);
+  // Is shown the class streams of a coded block as they are read, in the order of the format, without patches. The
+  // symbols are there only if the class has low bits.
   using VisitStream =
       std::function<void(size_t class_index, const uint8_t* tokens, const int32_t* symbols, size_t count)>;
-  // Reads the class streams of block `index`; returns false if it has none: zero and raw blocks, and those with
-  // contexts from neighbours. Throws Error.
-  bool read_streams(uint64_t index, const VisitStream& visit);
+  // Reads the class streams of the block whose head was asked for last. Throws Error.
+  void read_streams(uint64_t index, const VisitStream& visit);
 
  private:
   Bytes load(uint64_t index);
   void prepare(const Tables& tables);
   void read_zero(const PlanarBlock<void>& out);
+  Bytes head_of(Bytes block) const;
   void read_coded(Bytes block, const Tile& tile, const VisitStream& visit);
-  void read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, const VisitStream& visit);
+  void read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, Bytes patches, const VisitStream& visit);
+  void patch_symbols(const ClassCode& code, uint64_t first_place, size_t count, uint8_t* tokens, const Tile& tile,
+                     Bytes patches, size_t* next, int32_t* symbols) const;
   void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens);
   void read_raw(Bytes block, uint64_t positions);
   // A bit stream that kernels may read past its end; it is copied only if the frame ends there.
@@ -68,6 +73,7 @@ class BlockDecoder {
 
   // Symbols of the current block. By slot if coded, by band if raw.
   bool is_raw_ = false;
+  bool is_patched_ = false;  // then there are symbols of all classes
   Buffer<uint8_t> tokens_;
   Buffer<int32_t> symbols_;
 

@@ -291,6 +291,12 @@ bool is_complete_code(const CodeLengths& lengths) {
   return used == 1 ? any_length == 1 : sum == 1u << kMaxCodeLength;
 }
 
+uint8_t first_token(const CodeLengths& lengths) {
+  std::array<uint8_t, kTokens> token_of_rank;
+  rank_tokens(lengths, token_of_rank.data());
+  return token_of_rank[0];
+}
+
 CanonicalCode::CanonicalCode(const CodeLengths& lengths) : lengths_(lengths) {
   const size_t used = rank_tokens(lengths, order_.data());
   if (used == 1) lengths_[order_[0]] = 0;

@@ -41,6 +41,9 @@ struct CodeChoice {
 // One used token of length 1, or Kraft's equality.
 bool is_complete_code(const CodeLengths& lengths);
 
+// The token of rank 0. At least one must be used.
+uint8_t first_token(const CodeLengths& lengths);
+
 // Codes token by token.
 class CanonicalCode {
  public:

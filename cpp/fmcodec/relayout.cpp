@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "fmcodec/block_decoder.h"
-#include "fmcodec/block_kind.h"
 #include "fmcodec/crc32c.h"
 #include "fmcodec/dispatch.h"
 #include "fmcodec/parallel.h"
@@ -38,16 +37,17 @@ class GroupConverter {
   // Valid until the next call.
   Bytes convert_block(uint64_t index) {
     const Bytes block = bytes_.subspan(frame_.blocks[index].offset, frame_.blocks[index].size_bytes);
+    const Bytes head = decoder_.head(index);
+    if (head.empty()) return block;
     // Both layouts have the same number of bits, so no more than the padding is added.
-    BitCursor cursor{bits_.reserve(block.size() + 2 * kSlackBytes), 8};
-    cursor.bytes[0] = static_cast<uint8_t>(BlockKind::kCoded);
-    const auto write = [&](size_t k, const uint8_t* tokens, const int32_t* symbols, size_t count) {
+    BitCursor cursor{bits_.reserve(block.size() + 2 * kSlackBytes), 8 * head.size()};
+    std::copy(head.begin(), head.end(), cursor.bytes);
+    decoder_.read_streams(index, [&](size_t k, const uint8_t* tokens, const int32_t* symbols, size_t count) {
       writer_.begin(codes_[k], count);
       writer_.add(tokens, count);
       writer_.end(symbols, &cursor);
-    };
-    if (!decoder_.read_streams(index, write)) return block;
-    pad_to_words(8, spec_.block_word_bits(), &cursor);
+    });
+    pad_to_words(8 * head.size(), spec_.block_word_bits(), &cursor);
     return {cursor.bytes, static_cast<size_t>(cursor.position_bits / 8)};
   }
 

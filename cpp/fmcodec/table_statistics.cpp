@@ -123,7 +123,7 @@ void TableStatistics::merge(const TableStatistics& other) {
 }
 
 // Gives the symbols in and a quarter beyond the range of *all* bands a small count, so that they have a code: a channel
-// that was quiet on the samples may wake up, and one symbol without a code makes its block raw.
+// that was quiet on the samples may wake up, and a symbol without a code needs a patch.
 void TableStatistics::extend(TokenStatistics& statistics, const SymbolRange& range) const {
   const int32_t minimum = statistics.is_predicted ? kResidualMinimum : spec_.token_minimum();
   const int32_t low = range.minimum >> statistics.shift, high = range.maximum >> statistics.shift;

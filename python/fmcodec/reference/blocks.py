@@ -10,12 +10,23 @@ import numpy as np
 from fmcodec.errors import CorruptStreamError
 from fmcodec.reference import lattice
 from fmcodec.reference.bits import BitReader, BitWriter, IntArray
-from fmcodec.reference.entropy import ClassCoder, fits, symbols_from_tokens, token_minimum, tokens_from_symbols
+from fmcodec.reference.entropy import (
+    NO_PATCHES,
+    TOKEN_COUNT,
+    ClassCoder,
+    Patches,
+    fits,
+    symbols_from_tokens,
+    token_minimum,
+    tokens_from_symbols,
+)
 from fmcodec.reference.rans import RansReader, RansTables, RansWriter
 from fmcodec.spec import CodecSpec, Tables
 
 KIND_CODED = 0
 KIND_RAW = 1
+KIND_PATCHED = 2
+PATCH_START = struct.Struct("<BI")
 RAW_START = struct.Struct("<BiB")
 RAW_MINIMUM_LIMIT = 2**20
 
@@ -46,28 +57,34 @@ class BlockCoder:
         coded = self._write_neighbours(symbols) if self._rans else self._write_bands(symbols)
         if coded is None or len(coded) > len(raw):
             return raw
-        return coded + bytes(-(len(coded) - 1) % (self._word_bits // 8))
+        streams_size = len(coded) - len(_split(coded, 0)[0])
+        return coded + bytes(-streams_size % (self._word_bits // 8))
 
     def read(self, part: bytes, rows: int, columns: int, offset: int) -> IntArray:
         """Section 9: the symbols of a block that begins at byte ``offset`` of the frame."""
         shape = self._band_count, rows, columns
         if not part:
             return np.zeros(shape, dtype=np.int64)
-        if part[0] == KIND_CODED:
+        if part[0] in (KIND_CODED, KIND_PATCHED):
             return self._read_coded(part, shape, offset)
         if part[0] == KIND_RAW:
             return self._read_raw(part, shape, offset)
         raise CorruptStreamError(f"a block cannot be of kind {part[0]}", offset)
 
     def _write_bands(self, symbols: IntArray) -> bytes | None:
-        """The coded block with classes of bands; None if a symbol has no code."""
+        """The coded or patched block with classes of bands; None if it cannot be written."""
         writer = BitWriter()
+        places, numbers, first_place = [], [], 0
         for number, coder in enumerate(self._coders):
             members = symbols[self._class_map == number]
-            if not coder.can_write(members):
+            patches = coder.find_patches(members)
+            if patches is None:
                 return None
-            coder.write(writer, members)
-        return bytes([KIND_CODED]) + writer.to_bytes()
+            places.append(first_place + patches.places)
+            numbers.append(patches.numbers)
+            first_place += members.size
+            coder.write(writer, members, patches.places)
+        return _head(Patches(np.concatenate(places), np.concatenate(numbers))) + writer.to_bytes()
 
     def _write_neighbours(self, symbols: IntArray) -> bytes | None:
         """The coded block with contexts from neighbours; None if a symbol has no code."""
@@ -84,15 +101,29 @@ class BlockCoder:
 
     def _read_coded(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
         if self._rans:
+            if part[0] != KIND_CODED:
+                raise CorruptStreamError("a block with contexts from neighbours cannot be patched", offset)
             reader = RansReader(self._rans, math.prod(shape), part[1:], offset)
             symbols = lattice.restore(shape, lambda contexts: self._read_phase(reader, contexts))
             reader.finish()
             return symbols
-        bits = BitReader(part[1:], offset + 1)
+        head, patches = _split(part, offset)
+        if (np.diff(patches.places, prepend=-1) <= 0).any() or (patches.places >= math.prod(shape)).any():
+            raise CorruptStreamError("patches are out of order or outside their block", offset)
+        bits = BitReader(part[len(head) :], offset + len(head))
         symbols = np.zeros(shape, dtype=np.int64)
+        first_place = 0
         for number, coder in enumerate(self._coders):
             members = self._class_map == number
-            symbols[members] = coder.read(bits, symbols[members].shape)
+            member_shape = symbols[members].shape
+            end_place = first_place + math.prod(member_shape)
+            is_here = (patches.places >= first_place) & (patches.places < end_place)
+            here = Patches(patches.places[is_here] - first_place, patches.numbers[is_here])
+            lowest, highest = (0, TOKEN_COUNT - 1) if coder.is_predicted else (-RAW_MINIMUM_LIMIT, RAW_MINIMUM_LIMIT)
+            if ((here.numbers < lowest) | (here.numbers > highest)).any():
+                raise CorruptStreamError("number of a patch is out of range", offset)
+            symbols[members] = coder.read(bits, member_shape, here)
+            first_place = end_place
         bits.finish(self._word_bits)
         return symbols
 
@@ -112,6 +143,28 @@ class BlockCoder:
         symbols: IntArray = minimum + reader.read_planes(math.prod(shape), width)
         reader.finish()
         return symbols.reshape(shape)
+
+
+def _head(patches: Patches) -> bytes:
+    """Section 9: the kind of a coded or patched block, and its patches."""
+    if not patches.places.size:
+        return bytes([KIND_CODED])
+    start = PATCH_START.pack(KIND_PATCHED, patches.places.size)
+    return start + patches.places.astype("<u4").tobytes() + patches.numbers.astype("<i4").tobytes()
+
+
+def _split(block: bytes, offset: int) -> tuple[bytes, Patches]:
+    """Section 9: what stands in front of the class streams of a block, and the patches there."""
+    if block[0] == KIND_CODED:
+        return block[:1], NO_PATCHES
+    count = PATCH_START.unpack_from(block)[1] if len(block) >= PATCH_START.size else 0
+    numbers_at = PATCH_START.size + 4 * count
+    end = numbers_at + 4 * count
+    if count == 0 or len(block) < end:
+        raise CorruptStreamError("a patched block is too short or has no patches", offset)
+    places = np.frombuffer(block[PATCH_START.size : numbers_at], dtype="<u4").astype(np.int64)
+    numbers = np.frombuffer(block[numbers_at:end], dtype="<i4").astype(np.int64)
+    return block[:end], Patches(places, numbers)
 
 
 def _write_raw(symbols: IntArray) -> bytes:

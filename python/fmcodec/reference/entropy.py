@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -164,6 +165,17 @@ def mask_bytes(stream: IntArray) -> IntArray:
     return np.packbits(stream != 0, bitorder="little").astype(np.int64)
 
 
+class Patches(NamedTuple):
+    """Section 9: symbols, or residual tokens, that stand apart from a stream, and their places in ascending order."""
+
+    places: IntArray
+    numbers: IntArray
+
+
+NO_PLACES = np.zeros(0, dtype=np.int64)
+NO_PATCHES = Patches(NO_PLACES, NO_PLACES)
+
+
 class ClassCoder:
     """Section 7.3: the stream of one class in a block; symbols are bands by rows by columns."""
 
@@ -177,28 +189,49 @@ class ClassCoder:
         self.value_code = Code(table_class.value_lengths or (1,))
         self.mask_code = Code(table_class.mask_lengths or (1,))
 
-    def can_write(self, symbols: IntArray) -> bool:
-        """Whether the class has a code for every symbol; only static tables may lack one (section 9)."""
-        if self.mode == "zero":
-            return not symbols.any()
-        if not fits(symbols, self.shift, self.minimum):
-            return False
-        stream = self._stream(symbols)
-        if self.mode == "masked":
-            if not self.mask_code.has(mask_bytes(stream)):
-                return False
-            stream = stream[stream != 0]
-        return self.value_code.has(tokens_from_symbols(stream, self.shift))
+    def find_patches(self, symbols: IntArray) -> Patches | None:
+        """Section 10.8: what has no code, and its places in the stream; None if the stream cannot be written.
 
-    def write(self, writer: BitWriter, symbols: IntArray) -> None:
-        """Append the stream of symbols for which `can_write` holds."""
+        Only static tables may lack a code.
+        """
+        if self.is_predicted and not fits(symbols, 0, self.minimum):
+            return None
         stream = self._stream(symbols)
+        has_code = np.zeros(TOKEN_COUNT, dtype=np.bool_)
+        if self.mode != "zero":
+            has_code[self.value_code.tokens] = True
+        if self.mode != "plain":
+            has_code[0] = True
+        high = stream >> self.shift
+        is_token = (high >= self._stream_minimum) & (high < self._stream_minimum + TOKEN_COUNT)
+        places = np.flatnonzero(~(is_token & has_code[high % TOKEN_COUNT]))
+        if self.mode == "masked" and not self.mask_code.has(mask_bytes(self._without(stream, places))):
+            return None
+        numbers = stream[places]
+        return Patches(places, numbers % TOKEN_COUNT if self.is_predicted else numbers)
+
+    def write(self, writer: BitWriter, symbols: IntArray, places: IntArray = NO_PLACES) -> None:
+        """Append the stream of symbols, all of which but those at the places of patches must have a code."""
+        stream = self._without(self._stream(symbols), places)
         if self.mode == "masked":
             self._write_tokens(writer, self.mask_code, mask_bytes(stream), NO_LOW_BITS)
             stream = stream[stream != 0]
         if self.mode != "zero":
             tokens = tokens_from_symbols(stream, self.shift)
             self._write_tokens(writer, self.value_code, tokens, stream % 2**self.shift, self.shift)
+
+    def _without(self, stream: IntArray, places: IntArray) -> IntArray:
+        """Section 10.8: the stream with something that has a code in the places of patches."""
+        without = stream.copy()
+        without[places] = 0
+        if self.mode == "plain":
+            first = symbols_from_tokens(self.value_code.tokens[:1], self._stream_minimum)
+            without[places] = (first << self.shift) + stream[places] % 2**self.shift
+        return without
+
+    @property
+    def _stream_minimum(self) -> int:
+        return stream_minimum(self.minimum, is_predicted=self.is_predicted)
 
     def _stream(self, symbols: IntArray) -> IntArray:
         """What is coded, in its order: the symbols, or in a predicted class the residuals."""
@@ -213,18 +246,21 @@ class ClassCoder:
             write_tokens(writer, code, tokens)
             writer.write_planes(low_bits, shift)
 
-    def read(self, reader: BitReader, shape: tuple[int, ...]) -> IntArray:
+    def read(self, reader: BitReader, shape: tuple[int, ...], patches: Patches = NO_PATCHES) -> IntArray:
         """The symbols of the class in a block."""
-        if self.mode == "zero":
-            return np.zeros(shape, dtype=np.int64)
-        count = math.prod(shape)
-        stream = np.zeros(count, dtype=np.int64)
-        is_coded = self._read_mask(reader, count) if self.mode == "masked" else np.ones(count, dtype=np.bool_)
-        tokens, low_bits = self._read_tokens(reader, self.value_code, int(is_coded.sum()), self.shift)
-        minimum = stream_minimum(self.minimum, is_predicted=self.is_predicted)
-        stream[is_coded] = (symbols_from_tokens(tokens, minimum) << self.shift) + low_bits
+        stream = self._read_stream(reader, math.prod(shape))
+        stream[patches.places] = patches.numbers
         symbols = stream.reshape(shape)
         return symbols_from_residuals(symbols, self.minimum) if self.is_predicted else symbols
+
+    def _read_stream(self, reader: BitReader, count: int) -> IntArray:
+        stream = np.zeros(count, dtype=np.int64)
+        if self.mode == "zero":
+            return stream
+        is_coded = self._read_mask(reader, count) if self.mode == "masked" else np.ones(count, dtype=np.bool_)
+        tokens, low_bits = self._read_tokens(reader, self.value_code, int(is_coded.sum()), self.shift)
+        stream[is_coded] = (symbols_from_tokens(tokens, self._stream_minimum) << self.shift) + low_bits
+        return stream
 
     def _read_tokens(self, reader: BitReader, code: Code, count: int, shift: int = 0) -> tuple[IntArray, IntArray]:
         if self.code_layout == "serial":
