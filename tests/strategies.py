@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, reference
+from fmcodec.basis import Basis
 from fmcodec.reference.transform import kept_band_total
 from fmcodec.spec import leading_bits
 
@@ -199,21 +200,56 @@ def tables(draw: st.DrawFn, band_count: int) -> Tables:
 
 
 @st.composite
+def bases(draw: st.DrawFn, groups: int, kept: int, size: int, low: int, high: int) -> Basis:
+    """Orthonormal rows, or any entries at all."""
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    means = rng.integers(low, high, groups * size, endpoint=True)
+    entry_bits: Literal[8, 16] = draw(st.sampled_from([8, 16]))
+    if draw(st.integers(0, 3)):
+        rows = np.linalg.qr(rng.normal(size=(groups, size, size)))[0][:, :kept]
+        return Basis.from_array(rows, means, entry_bits=entry_bits)
+    limit = 2 ** (entry_bits - 1)
+    entries = rng.integers(-limit, limit, (groups, kept, size)).astype(f"<i{entry_bits // 8}")
+    return Basis(
+        means=tuple(means.tolist()),
+        rows=entries.tobytes(),
+        entry_bits=entry_bits,
+        fraction_bits=draw(st.sampled_from([1, 6, 12, 14])),
+    )
+
+
+@st.composite
+def transforms(draw: st.DrawFn, channels: int, bits: int, zero_point: int) -> dict[str, Any]:
+    """The fields of a spec that say which transform it has."""
+    transform = draw(st.sampled_from(["identity", "dct", "hadamard", "klt"]))
+    if transform == "klt" and (bits == 16 or not channels):
+        transform = "identity"
+    divisors = [size for size in range(1, channels + 1) if channels % size == 0]
+    size = draw(st.sampled_from({"identity": [1], "klt": divisors}.get(transform, [4, 8, 16, 32])))
+    kept_bands = draw(st.integers(1, size))
+    fields = {"transform": transform, "transform_size": size, "kept_bands": kept_bands}
+    if transform == "klt":
+        low = -zero_point
+        fields["basis"] = draw(bases(channels // size, kept_bands, size, low, low + 2**bits - 1))
+    return fields
+
+
+@st.composite
 def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = True) -> CodecSpec:
     """Any spec that can code such a tensor."""
     bits = draw(st.sampled_from([8, 8, 4, 2, 6] + ([] if dtype in ("int8", "uint8") else [9, 12, 16])))
-    size = draw(st.sampled_from([1, 1, 4, 8, 16, 32]))
+    zero_point = draw(st.sampled_from([0, 2 ** (bits - 1), 2**bits - 1]) | st.integers(0, 2**bits - 1))
+    transform = draw(transforms(channels, bits, zero_point))
+    size = transform["transform_size"]
     steps = draw(st.sampled_from([1, size, max(channels, 1), 3]))
     code_layout = draw(st.sampled_from(["wavelet", "serial"]))
     step_values = draw(st.sampled_from([[1], [1, 2, 3], [16, 17, 255, 65535]]))
     spec = CodecSpec(
         step=draw(st.sampled_from([1.0, 0.5, 0.1, 1 / 3, 0.01, 3.7, 2.0**-64, 2.0**64])),
-        zero_point=draw(st.sampled_from([0, 2 ** (bits - 1), 2**bits - 1]) | st.integers(0, 2**bits - 1)),
+        zero_point=zero_point,
         bits=bits,
         effort=draw(st.integers(1, 3)),
-        transform="identity" if size == 1 else "dct",
-        transform_size=size,
-        kept_bands=draw(st.none() | st.integers(1, size)),
+        **transform,
         band_steps=tuple(draw(st.lists(st.sampled_from(step_values), min_size=steps, max_size=steps))),
         permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)) if channels else None,
         code_layout=code_layout,

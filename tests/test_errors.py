@@ -381,9 +381,9 @@ def test_checks_come_in_the_order_of_the_page() -> None:
     struct.pack_into("<I", frame, 32, 2)
     frame = bytearray(repaired(frame))
     expect(CorruptStreamError, 40, "index_count", bytes(frame))
-    frame[HEADER_SIZE + 10] = 9
+    frame[HEADER_SIZE + 12] = 9
     frame = bytearray(repaired(frame))
-    expect(CorruptStreamError, HEADER_SIZE + 10, "unknown coder", bytes(frame))
+    expect(CorruptStreamError, HEADER_SIZE + 12, "unknown coder", bytes(frame))
     frame[HEADER_SIZE] ^= 1
     expect(ChecksumError, head_size - 4, "CRC-32C of the header", bytes(frame))
     frame = frame[: head_size - 1]
@@ -476,7 +476,7 @@ def spec_case(**fields: Any) -> bytes:
 
 def serial_section(word_bits: int) -> bytes:
     """The spec section of STATIC with coder 2 and this word_bits."""
-    return STATIC.section[:10] + b"\2" + STATIC.section[11:20] + bytes([word_bits]) + STATIC.section[20:]
+    return STATIC.section[:12] + b"\2" + STATIC.section[13:22] + bytes([word_bits]) + STATIC.section[22:]
 
 
 def serial_case(word_bits: int) -> bytes:
@@ -486,36 +486,37 @@ def serial_case(word_bits: int) -> bytes:
 
 DCT_SECTION = CodecSpec(transform="dct", transform_size=8, permutation=(1, 0))
 SPEC_CASES = [
-    (0, "spec section is too short", STATIC._replace(section=STATIC.section[:15]).build()),
+    (0, "spec section is too short", STATIC._replace(section=STATIC.section[:17]).build()),
     (0, "spec section is too short", STATIC._replace(section=b"").build()),
     (4, "bits or zero_point", section_case(6, b"\1")),
     (4, "bits or zero_point", section_case(6, b"\x11")),
     (4, "bits or zero_point", section_case(4, b"\x80\0")),
-    (7, "unknown transform", section_case(7, b"\2")),
+    (7, "unknown transform", section_case(7, b"\4")),
     (8, "kept_bands", section_case(8, b"\0")),
-    (8, "kept_bands", section_case(9, b"\0")),
-    (8, "kept_bands", section_case(9, b"\2")),
-    (10, "unknown coder", section_case(10, b"\0")),
-    (10, "unknown coder", section_case(10, b"\3")),
+    (8, "kept_bands", section_case(10, b"\0")),
+    (8, "kept_bands", section_case(10, b"\2")),
+    (8, "kept_bands", section_case(11, b"\1")),
+    (12, "unknown coder", section_case(12, b"\0")),
+    (12, "unknown coder", section_case(12, b"\3")),
     # With coder 2 the permutation begins a byte later.
-    (20, "word_bits must be 8, 16, 32 or 64", section_case(10, b"\2")),
-    (20, "word_bits must be 8, 16, 32 or 64", serial_case(0)),
-    (20, "word_bits must be 8, 16, 32 or 64", serial_case(24)),
-    (20, "word_bits must be 8, 16, 32 or 64", serial_case(128)),
-    (20, "spec section is too short", STATIC._replace(section=serial_section(8)[:20]).build()),
-    (11, "reserved spec flags", section_case(11, b"\7")),
-    (12, "list in the spec section", section_case(12, b"\0\0\0\0")),
-    (12, "list in the spec section", section_case(12, b"\xff\xff\xff\xff")),
-    (12, "list in the spec section", STATIC._replace(section=STATIC.section[:19]).build()),
-    (20, "spec section is too short", STATIC._replace(section=STATIC.section[:23]).build()),
-    (20, "list in the spec section", section_case(20, b"\0\0\0\0")),
-    (20, "list in the spec section", section_case(20, b"\0\0\0\x80")),
-    (28, "spec section is too short", STATIC._replace(section=STATIC.section[:31]).build()),
-    (28, "class section has a wrong size", STATIC._replace(section=STATIC.section[:-1]).build()),
-    (28, "class section has a wrong size", STATIC._replace(section=STATIC.section + b"\0").build()),
-    (28, "class section has a wrong size", section_case(28, b"\xff\xff\xff\xff")),
-    (20, "bytes are left over", section_case(11, b"\0")),
-    (32, "class", section_case(32, b"\xff")),
+    (22, "word_bits must be 8, 16, 32 or 64", section_case(12, b"\2")),
+    (22, "word_bits must be 8, 16, 32 or 64", serial_case(0)),
+    (22, "word_bits must be 8, 16, 32 or 64", serial_case(24)),
+    (22, "word_bits must be 8, 16, 32 or 64", serial_case(128)),
+    (22, "spec section is too short", STATIC._replace(section=serial_section(8)[:22]).build()),
+    (13, "reserved spec flags", section_case(13, b"\7")),
+    (14, "list in the spec section", section_case(14, b"\0\0\0\0")),
+    (14, "list in the spec section", section_case(14, b"\xff\xff\xff\xff")),
+    (14, "list in the spec section", STATIC._replace(section=STATIC.section[:21]).build()),
+    (22, "spec section is too short", STATIC._replace(section=STATIC.section[:25]).build()),
+    (22, "list in the spec section", section_case(22, b"\0\0\0\0")),
+    (22, "list in the spec section", section_case(22, b"\0\0\0\x80")),
+    (30, "spec section is too short", STATIC._replace(section=STATIC.section[:33]).build()),
+    (30, "class section has a wrong size", STATIC._replace(section=STATIC.section[:-1]).build()),
+    (30, "class section has a wrong size", STATIC._replace(section=STATIC.section + b"\0").build()),
+    (30, "class section has a wrong size", section_case(30, b"\xff\xff\xff\xff")),
+    (22, "bytes are left over", section_case(13, b"\0")),
+    (34, "class", section_case(34, b"\xff")),
     (None, "step is outside", section_case(0, struct.pack("<f", 2.0**-65))),
     (None, "step is outside", section_case(0, struct.pack("<f", 2.0**65))),
     (None, "step is outside", section_case(0, struct.pack("<f", 0.0))),
@@ -523,16 +524,16 @@ SPEC_CASES = [
     (None, "step is outside", section_case(0, struct.pack("<f", float("nan")))),
     (None, "step is outside", section_case(0, struct.pack("<f", float("inf")))),
     (None, "bits must be at most 8", section_case(6, b"\x09")),
-    (None, "transform_size", section_case(8, b"\4\4")),
-    (None, "transform_size", section_case(7, b"\1\1\1")),
-    (None, "transform_size", section_case(7, b"\1\2\2")),
-    (None, "transform_size", section_case(7, b"\1\x40\x40")),
-    (None, "transform_size", section_case(7, b"\1\x0c\x0c")),
-    (None, "band_steps", section_case(16, b"\0\0")),
+    (None, "transform_size", section_case(8, b"\4\0\4")),
+    (None, "transform_size", section_case(7, b"\1")),
+    (None, "transform_size", section_case(7, b"\2\2\0\2")),
+    (None, "transform_size", section_case(7, b"\1\x40\0\x40")),
+    (None, "transform_size", section_case(7, b"\2\x0c\0\x0c")),
+    (None, "band_steps", section_case(18, b"\0\0")),
     (None, "permutation has 3 entries for 2 channels", spec_case(permutation=(0, 2, 1))),
     (None, "permutation has 1 entries for 2 channels", spec_case(permutation=(0,))),
-    (None, "permutation must hold each channel once", section_case(24, b"\0\0")),
-    (None, "permutation must hold each channel once", section_case(24, b"\2\0")),
+    (None, "permutation must hold each channel once", section_case(26, b"\0\0")),
+    (None, "permutation must hold each channel once", section_case(26, b"\2\0")),
 ]
 
 
@@ -540,6 +541,47 @@ SPEC_CASES = [
 def test_spec_section(offset: int | None, message: str, frame: bytes) -> None:
     at = None if offset is None else HEADER_SIZE + offset
     expect(CorruptStreamError, at, message, frame)
+
+
+KLT = CodecSpec(
+    bits=7,
+    zero_point=60,
+    transform="klt",
+    transform_size=2,
+    kept_bands=1,
+    basis=fmcodec.Basis(means=(-60, 67, 0, 1), rows=bytes(4), entry_bits=8, fraction_bits=14),
+)
+# The basis stands behind a band step: two bytes, four means, two rows of two entries.
+KLT_BASIS = 20
+KLT_CASES = {
+    "no fraction bits": (KLT_BASIS, KLT_BASIS, b"\0"),
+    "15 fraction bits": (KLT_BASIS, KLT_BASIS, b"\x0f"),
+    "entries of 0 bytes": (KLT_BASIS, KLT_BASIS + 1, b"\0"),
+    "entries of 3 bytes": (KLT_BASIS, KLT_BASIS + 1, b"\3"),
+    "entries of 2 bytes": (KLT_BASIS, KLT_BASIS + 1, b"\2"),
+    "no group of 3": (KLT_BASIS, 8, b"\3"),
+    "two rows": (KLT_BASIS, 10, b"\2"),
+    "mean too small": (None, KLT_BASIS + 2, b"\xc3\xff"),
+    "mean too large": (None, KLT_BASIS + 4, b"\x44\0"),
+    "16 bits": (None, 6, b"\x10"),
+}
+
+
+@pytest.mark.parametrize("name", KLT_CASES)
+def test_basis(name: str) -> None:
+    offset, at, data = KLT_CASES[name]
+    parts = take_apart(fmcodec.encode(np.ones((4, 3, 3), np.float32), KLT))
+    assert fmcodec.decode(parts.build()).tolist() == reference.decode(parts.build()).tolist()
+    section = parts.section[:at] + data + parts.section[at + len(data) :]
+    expected = None if offset is None else HEADER_SIZE + offset
+    expect(CorruptStreamError, expected, "basis", parts._replace(section=section).build())
+
+
+def test_basis_that_is_cut() -> None:
+    parts = take_apart(fmcodec.encode(np.ones((4, 3, 3), np.float32), KLT))
+    for size in range(KLT_BASIS, len(parts.section)):
+        frame = parts._replace(section=parts.section[:size]).build()
+        expect(CorruptStreamError, HEADER_SIZE + KLT_BASIS, "basis", frame)
 
 
 def test_external_spec() -> None:
@@ -575,6 +617,7 @@ def test_external_spec_that_does_not_fit_the_tensor() -> None:
     cases = [
         (CodecSpec(bits=9), "bits must be at most 8"),
         (CodecSpec(permutation=(1, 0)), "permutation has 2 entries for 1 channels"),
+        (KLT, "the basis does not fit the levels or the 1 channels"),
         (CodecSpec(tables=tables), "static tables are for 2 bands, the tensor has 1"),
     ]
     for spec, message in cases:
@@ -694,11 +737,11 @@ def test_tables_of_contexts() -> None:
 
 
 def test_class_section_of_static_tables() -> None:
-    section = STATIC.section[:28]
+    section = STATIC.section[:30]
     for name in ("mode 3", "shift 14", "length 16", "too few codes", "a byte too many"):
         data, message = SECTION_CASES[name]
         frame = STATIC._replace(section=section + struct.pack("<I", len(data)) + data).build()
-        expect(CorruptStreamError, HEADER_SIZE + 32, message, frame)
+        expect(CorruptStreamError, HEADER_SIZE + 34, message, frame)
 
 
 # --- blocks

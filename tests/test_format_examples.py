@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fmcodec
-from fmcodec import CodecSpec, TableClass, Tables, reference
+from fmcodec import Basis, CodecSpec, TableClass, Tables, reference
 from fmcodec._core import kernels
 from fmcodec.reference import lattice
 from fmcodec.reference.lengths import divide, weight_key
@@ -88,7 +88,7 @@ def check_frame(example: Example) -> None:
 
 
 def check_frame_class_section(example: Example) -> None:
-    assert example.data == bytes.fromhex(example.attributes["bytes"]) == EXAMPLES["frame"].data[90:97]
+    assert example.data == bytes.fromhex(example.attributes["bytes"]) == EXAMPLES["frame"].data[92:99]
     tables = reference.read_class_section(example.data, 1, 0)
     lengths = EXAMPLES["frame-stream"].lengths("lengths")
     assert tables == Tables(class_map=(0,), classes=(TableClass(mode="plain", value_lengths=lengths),))
@@ -104,7 +104,7 @@ def check_two_classes(example: Example) -> None:
     # The core writes the same bytes into the spec section of a frame.
     spec = CodecSpec(transform="dct", transform_size=4, tables=tables)
     frame = fmcodec.encode(np.zeros((3, 1, 1), np.float32), spec)
-    assert frame[52 + 22 :].startswith(example.data)
+    assert frame[52 + 24 :].startswith(example.data)
     assert fmcodec.inspect(frame).spec.tables == tables
 
 
@@ -123,7 +123,7 @@ def check_tokens(example: Example) -> None:
 
 def check_frame_stream(example: Example) -> None:
     check_tokens(example)
-    assert EXAMPLES["frame"].data[97:] == b"\0" + example.data
+    assert EXAMPLES["frame"].data[99:] == b"\0" + example.data
 
 
 def check_stream(example: Example, symbols: Any, coder: reference.ClassCoder, word_bits: int = 8) -> None:
@@ -190,6 +190,23 @@ def check_dct_group(example: Example) -> None:
     assert kernels.quantize_band(coefficients.astype(np.int32), 3, 1).reshape(-1).tolist() == rows["symbols"]
     x = levels.astype(np.uint8).reshape(4, 1, 1)
     assert fmcodec.decode(fmcodec.encode(x, spec)).reshape(-1).tolist() == rows["decoded levels"]
+
+
+def check_klt_group(example: Example) -> None:
+    rows = example.rows
+    matrix = np.array([rows[f"B, k = {k}"] for k in range(2)])
+    basis = Basis(means=tuple(rows["means"]), rows=matrix.astype("<i2").tobytes())
+    spec = CodecSpec(bits=7, zero_point=50, transform="klt", transform_size=3, kept_bands=2, basis=basis)
+    levels = np.array(rows["levels"]).reshape(3, 1)
+    centred = levels - np.array(rows["means"]).reshape(3, 1)
+    assert centred.reshape(-1).tolist() == rows["less means"]
+    assert (matrix @ centred).reshape(-1).tolist() == rows["sums"]
+    coefficients = reference.coefficients_from_levels(levels, spec)
+    assert coefficients.reshape(-1).tolist() == rows["coefficients"]
+    assert (matrix.T @ coefficients).reshape(-1).tolist() == rows["decoded sums"]
+    x = levels.astype(np.int8).reshape(3, 1, 1)
+    for codec in (fmcodec, reference):
+        assert codec.decode(codec.encode(x, spec)).reshape(-1).tolist() == rows["decoded levels"]
 
 
 def check_raw_block(example: Example) -> None:
@@ -276,7 +293,7 @@ def check_predicted_class_section(example: Example) -> None:
         assert reference.write_class_section(tables, minimum) == example.data
     # The core writes the same bytes into the spec section of a frame.
     frame = fmcodec.encode(predicted_symbols().astype(np.uint8), CodecSpec(tables=tables))
-    assert frame[52 + 22 :].startswith(example.data)
+    assert frame[52 + 24 :].startswith(example.data)
     assert fmcodec.inspect(frame).spec.tables == tables
 
 
@@ -316,6 +333,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "two-complete-trees": check_tokens,
     "masked-stream": check_masked_stream,
     "dct-group": check_dct_group,
+    "klt-group": check_klt_group,
     "raw-block": check_raw_block,
     "patched-block": check_patched_block,
     "contexts": check_contexts,

@@ -13,7 +13,7 @@ from fmcodec import CodecSpec, reference
 from fmcodec._core import kernels
 from fmcodec.arrays import DTYPE_CODES
 from fmcodec.reference.quantize import to_binary32
-from fmcodec.reference.transform import coefficients_from_symbols, matrix_product
+from fmcodec.reference.transform import clamp16, coefficients_from_symbols, hadamard_matrix, matrix_product
 
 SIZES = [*range(131), 191, 192, 193, 255, 256, 257, 1000]
 TOKEN_MINIMUMS = [0, -1, -100, -128, -254, -255]
@@ -176,6 +176,36 @@ def test_dct_is_the_matrix_product(size: int) -> None:
             for transform, is_forward in ((matrix, True), (matrix.T, False)):
                 actual = kernels.dct(matrix.astype(np.int32), rows.astype(np.int32), is_forward)
                 np.testing.assert_array_equal(actual, matrix_product(transform, rows))
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 16, 32])
+def test_hadamard_is_the_matrix_product(size: int) -> None:
+    rng = np.random.default_rng(size)
+    matrix = hadamard_matrix(size)
+    for count in [*range(1, 70), 300]:
+        for limit in (255, 65535, 2**31 - 1):
+            rows = rng.integers(-limit, limit, (size, count), endpoint=True)
+            actual = kernels.hadamard(rows.astype(np.int32), int(matrix[0, 0]))
+            np.testing.assert_array_equal(actual, matrix_product(matrix, rows))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 6), (6, 7), (13, 33), (64, 64), (5, 300)], ids=str)
+def test_multiply_is_the_matrix_product(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape[0])
+    row_count, column_count = shape
+    for count, limit, bits in ((1, 200, 12), (63, 2**15, 12), (64, 2**20, 14), (65, 2**31 - 1, 1), (200, 2000, 6)):
+        matrix = rng.integers(-(2**15), 2**15, shape)
+        matrix.flat[0] = -(2**15)
+        x = rng.integers(-limit, limit, (column_count, count), endpoint=True)
+        x[:2] = np.minimum(x[:2], -(2**15))  # products of a pair that leave 32 bits
+        subtract, add = rng.integers(-200, 200, column_count), rng.integers(-(2**15), 2**15, row_count)
+        x = np.clip(x, -(2**31) + 200, 2**31 - 201)
+        expected = clamp16(matrix_product(matrix, clamp16(x - subtract[:, None]), bits)) + add[:, None]
+        actual = kernels.multiply(*(a.astype(np.int16) for a in (matrix, subtract, add)), x.astype(np.int32), bits)
+        np.testing.assert_array_equal(actual, expected)
+        plain = clamp16(matrix_product(matrix, clamp16(x), bits))
+        actual = kernels.multiply(matrix.astype(np.int16), None, None, x.astype(np.int32), bits)
+        np.testing.assert_array_equal(actual, plain)
 
 
 def test_dct_of_one_channel_is_the_identity() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import histogram_of
+from strategies import histogram_of, transforms
 
 from fmcodec import reference
 from fmcodec.errors import (
@@ -46,14 +46,12 @@ def make_array(seed: int, shape: tuple[int, ...], dtype: str, scale: float) -> n
 def specs(draw: st.DrawFn, channels: int, dtype: str) -> CodecSpec:
     """Any spec that can code such an array, with adaptive tables."""
     bits = draw(st.integers(2, 8 if dtype in ("int8", "uint8") else 16))
-    size = draw(st.sampled_from([1, 4, 8, 16, 32]))
+    zero_point = draw(st.sampled_from([0, 1, 2 ** (bits - 1), 2**bits - 1]))
     return CodecSpec(
         step=draw(st.sampled_from([1.0, 0.05, 0.3, 2.0, 1e-3])),
-        zero_point=draw(st.sampled_from([0, 1, 2 ** (bits - 1), 2**bits - 1])),
+        zero_point=zero_point,
         bits=bits,
-        transform="identity" if size == 1 else "dct",
-        transform_size=size,
-        kept_bands=draw(st.one_of(st.none(), st.integers(1, size))),
+        **draw(transforms(channels, bits, zero_point)),
         band_steps=tuple(draw(st.lists(st.sampled_from([1, 1, 2, 3, 7, 100, 65535]), min_size=1, max_size=9))),
         permutation=draw(st.one_of(st.none(), st.permutations(range(channels)).map(tuple))),
         dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),

@@ -319,7 +319,7 @@ def test_specs_of_both_layouts() -> None:
     assert "layout" not in CodecSpec().to_json()
     assert CodecSpec(word_bits=32) == CodecSpec() != CodecSpec(code_layout="serial")
     section = reference.write_spec_section(spec)
-    assert section[10] == 2 and section[18] == 16 and len(section) == 19
+    assert section[12] == 2 and section[20] == 16 and len(section) == 21
     assert reference.read_spec_section(section, 3, "uint8", 0) == spec
     for fields, message in (
         ({"word_bits": 8}, "word_bits is for code_layout 'serial'; it must stay 32 here"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import transforms
 from torch import nn
 
 from fmcodec import decode, encode
@@ -24,15 +25,15 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8]
 def specs(draw: st.DrawFn, channels: int, is_integer: bool) -> CodecSpec:
     """Any valid spec for a number of channels."""
     bits = draw(st.integers(2, 8 if is_integer else 16))
-    size = draw(st.sampled_from([1, 4, 8, 16, 32]))
+    zero_point = draw(st.integers(0, 2**bits - 1))
+    transform = draw(transforms(channels, bits, zero_point))
+    size = transform["transform_size"]
     steps = draw(st.sampled_from([1, size, max(channels, 1), 3]))
     return CodecSpec(
         step=draw(st.sampled_from([1.0, 0.5, 0.1, 1 / 3, 0.01, 3.7, 2.0**-64, 2.0**64])),
-        zero_point=draw(st.integers(0, 2**bits - 1)),
+        zero_point=zero_point,
         bits=bits,
-        transform="identity" if size == 1 else "dct",
-        transform_size=size,
-        kept_bands=draw(st.integers(1, size)),
+        **transform,
         band_steps=tuple(draw(st.lists(st.sampled_from([1, 2, 3, 16, 255, 65535]), min_size=steps, max_size=steps))),
         permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)),
         dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),

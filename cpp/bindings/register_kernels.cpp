@@ -85,14 +85,57 @@ py::array dequantize_tokens(const Tokens& tokens, int dtype, float step, int zer
   return values;
 }
 
-Integers dct(const Integers& matrix, const Integers& rows, bool is_forward) {
-  const size_t size = rows.shape(0), count = rows.shape(1), stride = count + kSlackBytes / sizeof(int32_t);
-  std::vector<int32_t> padded(size * stride);
-  for (size_t r = 0; r < size; ++r) std::memcpy(&padded[r * stride], rows.data(r), count * sizeof(int32_t));
-  (is_forward ? kernels().forward_dct : kernels().inverse_dct)(matrix.data(), size, padded.data(), stride, count);
-  Integers out({size, count});
-  for (size_t r = 0; r < size; ++r) std::memcpy(out.mutable_data(r), &padded[r * stride], count * sizeof(int32_t));
+// Rows with room behind them, as transforms want them.
+struct PaddedRows {
+  explicit PaddedRows(const Integers& rows)
+      : count(rows.shape(1)),
+        stride((count + kProductPositions - 1) / kProductPositions * kProductPositions + kSlackBytes / sizeof(int32_t)),
+        values(rows.shape(0) * stride) {
+    for (py::ssize_t r = 0; r < rows.shape(0); ++r)
+      std::memcpy(&values[r * stride], rows.data(r), count * sizeof(int32_t));
+  }
+  size_t count, stride;
+  std::vector<int32_t> values;
+};
+
+Integers without_padding(const std::vector<int32_t>& rows, size_t row_count, size_t count, size_t stride) {
+  Integers out({row_count, count});
+  for (size_t r = 0; r < row_count; ++r) std::memcpy(out.mutable_data(r), &rows[r * stride], count * sizeof(int32_t));
   return out;
+}
+
+Integers dct(const Integers& matrix, const Integers& rows, bool is_forward) {
+  PaddedRows padded(rows);
+  const size_t size = rows.shape(0);
+  (is_forward ? kernels().forward_dct : kernels().inverse_dct)(matrix.data(), size, padded.values.data(), padded.stride,
+                                                               padded.count);
+  return without_padding(padded.values, size, padded.count, padded.stride);
+}
+
+Integers hadamard(const Integers& rows, int factor) {
+  PaddedRows padded(rows);
+  const size_t size = rows.shape(0);
+  kernels().hadamard(size, factor, padded.values.data(), padded.stride, padded.count);
+  return without_padding(padded.values, size, padded.count, padded.stride);
+}
+
+using Entries = py::array_t<int16_t, py::array::c_style | py::array::forcecast>;
+
+Integers multiply(const Entries& matrix, const std::optional<Entries>& subtract, const std::optional<Entries>& add,
+                  const Integers& in, int fraction_bits) {
+  const size_t rows = matrix.shape(0), columns = matrix.shape(1), row_stride = columns + columns % 2;
+  if (in.shape(0) != matrix.shape(1) || (subtract && subtract->size() != matrix.shape(1)) ||
+      (add && add->size() != matrix.shape(0)))
+    throw std::invalid_argument("shapes do not fit");
+  std::vector<int16_t> entries(rows * row_stride);
+  for (size_t r = 0; r < rows; ++r)
+    std::memcpy(&entries[r * row_stride], matrix.data(static_cast<py::ssize_t>(r)), columns * sizeof(int16_t));
+  const PaddedRows padded(in);
+  std::vector<int32_t> pairs(row_stride / 2 * padded.stride), out(rows * padded.stride);
+  kernels().multiply({entries.data(), rows, columns, fraction_bits, subtract ? subtract->data() : nullptr,
+                      add ? add->data() : nullptr},
+                     padded.values.data(), padded.stride, padded.count, pairs.data(), out.data());
+  return without_padding(out, rows, padded.count, padded.stride);
 }
 
 Integers quantize_band(const Integers& coefficients, int step, int rounding) {
@@ -271,6 +314,8 @@ void register_kernels(py::module_& parent) {
   module.def("dequantize_levels", &dequantize_levels);
   module.def("dequantize_tokens", &dequantize_tokens);
   module.def("dct", &dct);
+  module.def("hadamard", &hadamard);
+  module.def("multiply", &multiply);
   module.def("quantize_band", &quantize_band);
   module.def("dequantize_band", &dequantize_band);
   module.def("measure_symbols", &measure_symbols);

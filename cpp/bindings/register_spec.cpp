@@ -53,6 +53,22 @@ void set_tables(
   spec.tables = std::move(tables);
 }
 
+// A basis as in the stream; after transform_size and kept_bands.
+void set_basis(Spec& spec, const py::bytes& bytes, uint64_t channels) {
+  const std::string_view view = bytes;
+  const Bytes basis(reinterpret_cast<const uint8_t*>(view.data()), view.size());
+  if (basis.size() < Basis::kHeadBytes || channels % spec.transform_size != 0 ||
+      basis.size() != Basis::size_bytes(basis, channels, spec.kept_bands))
+    throw std::invalid_argument("the basis does not fit the channels");
+  spec.basis = std::make_shared<const Basis>(basis, channels, spec.transform_size, spec.kept_bands);
+}
+
+py::object basis_of(const Spec& spec) {
+  if (spec.basis == nullptr) return py::none();
+  const std::vector<uint8_t>& bytes = spec.basis->bytes();
+  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size()), spec.basis->channels());
+}
+
 }  // namespace
 
 void register_spec(py::module_& module) {
@@ -78,6 +94,8 @@ void register_spec(py::module_& module) {
       .def_readwrite("block_rows", &Spec::block_rows)
       .def_readwrite("block_columns", &Spec::block_columns)
       .def_readwrite("clamps_nonfinite", &Spec::clamps_nonfinite)
+      .def("set_basis", &set_basis, py::arg("bytes"), py::arg("channels"))
+      .def("basis", &basis_of)
       .def("set_tables", &set_tables, py::arg("model"), py::arg("class_map"), py::arg("classes"))
       .def("tables", [](const Spec& spec) -> std::optional<TablesTuple> {
         if (!spec.tables) return std::nullopt;

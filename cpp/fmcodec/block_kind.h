@@ -19,7 +19,11 @@ inline constexpr size_t kPatchCountBytes = 5, kPatchBytes = 8;
 inline constexpr uint64_t patch_head_bytes(uint64_t patches) { return kPatchCountBytes + patches * kPatchBytes; }
 inline constexpr int32_t kMaxRawMinimum = 1 << 20;
 
-// Most bits of a symbol: a level, or a DCT coefficient, which is at most sqrt(32) times as large and has a sign.
-inline int raw_width_bound(const Spec& spec) { return spec.bits + (spec.transform == Transform::kDct ? 4 : 0); }
+// Most bits of a symbol: a level; a coefficient of a DCT or Hadamard transform, which is at most sqrt(32) times as
+// large and has a sign; or one of a KLT.
+inline int raw_width_bound(const Spec& spec) {
+  if (spec.transform == Transform::kKlt) return 16;
+  return spec.bits + (spec.transform == Transform::kIdentity ? 0 : 4);
+}
 
 }  // namespace fmc

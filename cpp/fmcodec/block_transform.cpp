@@ -11,8 +11,9 @@ namespace fmc {
 namespace {
 
 constexpr uint64_t kStripValues = 4096;  // integers of a strip: 16 KiB, half of the first-level cache
+constexpr uint64_t kKltStripValues = uint64_t{1} << 15;
 
-// M of section 4, row by row.
+// M of the DCT, section 4.1, row by row.
 std::vector<int32_t> make_dct_matrix(uint32_t size) {
   std::vector<int32_t> matrix(size * size);
   for (uint32_t k = 0; k < size; ++k) {
@@ -24,6 +25,11 @@ std::vector<int32_t> make_dct_matrix(uint32_t size) {
   }
   return matrix;
 }
+
+// The magnitude of the entries of M of a Walsh-Hadamard transform.
+int32_t hadamard_factor(uint32_t size) { return static_cast<int32_t>(std::lround(4096.0 / std::sqrt(size))); }
+
+size_t pair_rows(uint32_t columns) { return (columns + 1) / 2; }
 
 }  // namespace
 
@@ -76,9 +82,59 @@ void BlockTransform::translate(const std::array<uint8_t, 256>& table, const uint
 // How many small channels that lie next to each other are converted at a time.
 uint64_t BlockTransform::run_of_channels(uint64_t positions) { return std::max<uint64_t>(1, kStripValues / positions); }
 
-int32_t* BlockTransform::rows(uint32_t size, uint64_t* strip_positions) {
-  *strip_positions = kStripValues / size;
-  return rows_.reserve(size * (*strip_positions + kSlackBytes / sizeof(int32_t)));
+// The transforms of a few channels run through the first-level cache, a KLT through the second.
+BlockTransform::Strip BlockTransform::strip(const TransformGroup& group) {
+  const uint64_t positions =
+      spec_.transform == Transform::kKlt
+          ? std::max(kProductPositions, kKltStripValues / group.size / kProductPositions * kProductPositions)
+          : kStripValues / group.size;
+  const size_t stride = positions + kSlackBytes / sizeof(int32_t);
+  return {rows_.reserve(group.size * stride), stride, positions};
+}
+
+int32_t* BlockTransform::forward_group(const TransformGroup& group, const Strip& strip, size_t count) {
+  switch (spec_.transform) {
+    case Transform::kIdentity: break;
+    case Transform::kDct:
+      if (group.size > 1) kernels_.forward_dct(dct_matrix(group.size), group.size, strip.rows, strip.stride, count);
+      break;
+    case Transform::kHadamard:
+      kernels_.hadamard(group.size, hadamard_factor(group.size), strip.rows, strip.stride, count);
+      break;
+    case Transform::kKlt: {
+      const Basis& basis = *spec_.basis;
+      const MatrixProduct product{basis.rows(group.first_input),     group.kept, group.size, basis.fraction_bits(),
+                                  &basis.means()[group.first_input], nullptr};
+      int32_t* const out = product_.reserve(group.kept * strip.stride);
+      kernels_.multiply(product, strip.rows, strip.stride, count, pairs_.reserve(pair_rows(group.size) * strip.stride),
+                        out);
+      return out;
+    }
+  }
+  return strip.rows;
+}
+
+int32_t* BlockTransform::inverse_group(const TransformGroup& group, const Strip& strip, size_t count) {
+  switch (spec_.transform) {
+    case Transform::kIdentity: break;
+    case Transform::kDct:
+      if (group.size > 1) kernels_.inverse_dct(dct_matrix(group.size), group.size, strip.rows, strip.stride, count);
+      break;
+    case Transform::kHadamard:
+      kernels_.hadamard(group.size, hadamard_factor(group.size), strip.rows, strip.stride, count);
+      break;
+    case Transform::kKlt: {
+      const Basis& basis = *spec_.basis;
+      const MatrixProduct product{
+          basis.columns(group.first_input), group.size, group.kept, basis.fraction_bits(), nullptr,
+          &basis.means()[group.first_input]};
+      int32_t* const out = product_.reserve(group.size * strip.stride);
+      kernels_.multiply(product, strip.rows, strip.stride, count, pairs_.reserve(pair_rows(group.kept) * strip.stride),
+                        out);
+      return out;
+    }
+  }
+  return strip.rows;
 }
 
 // Of some bands whose tokens stand next to each other.
@@ -116,18 +172,16 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
   if (tokens != nullptr && spec_.has_direct_tokens()) return forward_direct(block, tokens, ranges);
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
     const TransformGroup group = plan_.group(g);
-    uint64_t strip;
-    int32_t* const all_rows = rows(group.size, &strip);
-    const size_t stride = strip + kSlackBytes / sizeof(int32_t);
-    for (uint64_t position = 0; position < block.positions; position += strip) {
-      const size_t count = std::min(strip, block.positions - position);
+    const Strip strip = this->strip(group);
+    for (uint64_t position = 0; position < block.positions; position += strip.positions) {
+      const size_t count = std::min(strip.positions, block.positions - position);
       for (uint32_t n = 0; n < group.size; ++n) {
         is_finite &= kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position), count,
-                                                 quantizer_, all_rows + n * stride);
+                                                 quantizer_, strip.rows + n * strip.stride);
       }
-      if (group.size > 1) kernels_.forward_dct(dct_matrix(group.size), group.size, all_rows, stride, count);
+      int32_t* const coefficients = forward_group(group, strip, count);
       for (uint32_t k = 0; k < group.kept; ++k) {
-        int32_t* const row = all_rows + k * stride;
+        int32_t* const row = coefficients + k * strip.stride;
         const int32_t step = plan_.step(group, k);
         if (step > 1)
           kernels_.quantize_band(row, count, step, static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone))));

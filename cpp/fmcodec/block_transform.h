@@ -37,7 +37,7 @@ struct RangeList {
   SymbolRange* of(uint64_t band) const { return &ranges[by_band ? band : 0]; }
 };
 
-// The matrix M of section 4 for 1, 2, 4, ... 32 channels, row by row.
+// The matrix M of section 4.1 of the DCT of 1, 2, 4, ... 32 channels, row by row.
 const int32_t* dct_matrix(uint32_t size);
 
 class BlockTransform {
@@ -76,7 +76,16 @@ class BlockTransform {
   uint64_t inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band);
   template <class Source>
   uint64_t gather_tokens(const Source& source, uint64_t first_band, uint64_t most, uint64_t positions);
-  int32_t* rows(uint32_t size, uint64_t* strip_positions);
+  // Room for the rows of a strip of a group, at most `positions` of each.
+  struct Strip {
+    int32_t* rows;
+    size_t stride;
+    uint64_t positions;
+  };
+  Strip strip(const TransformGroup& group);
+  // Both work on `count` positions of a strip, and return the rows of coefficients, or of levels.
+  int32_t* forward_group(const TransformGroup& group, const Strip& strip, size_t count);
+  int32_t* inverse_group(const TransformGroup& group, const Strip& strip, size_t count);
 
   const KernelTable& kernels_;
   const Spec& spec_;
@@ -88,7 +97,7 @@ class BlockTransform {
   bool has_byte_tables_ = false;
   bool is_byte_identity_ = false;  // both tables are
   std::array<uint8_t, 256> token_of_value_, value_of_token_;
-  Buffer<int32_t> rows_;
+  Buffer<int32_t> rows_, product_, pairs_;
   Buffer<uint8_t> run_;
 };
 
@@ -160,13 +169,11 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
       }
     }
     const TransformGroup group = plan_.group(g);
-    uint64_t strip;
-    int32_t* const all_rows = rows(group.size, &strip);
-    const size_t stride = strip + kSlackBytes / sizeof(int32_t);
-    for (uint64_t position = 0; position < block.positions; position += strip) {
-      const size_t count = std::min(strip, block.positions - position);
+    const Strip strip = this->strip(group);
+    for (uint64_t position = 0; position < block.positions; position += strip.positions) {
+      const size_t count = std::min(strip.positions, block.positions - position);
       for (uint32_t k = 0; k < group.size; ++k) {
-        int32_t* const row = all_rows + k * stride;
+        int32_t* const row = strip.rows + k * strip.stride;
         const BandSource band = k < group.kept ? source(group.first_kept_band + k) : BandSource{nullptr, nullptr};
         if (band.symbols != nullptr) {
           std::copy_n(band.symbols + position, count, row);
@@ -178,9 +185,9 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
         }
         kernels_.dequantize_band(row, count, plan_.step(group, k));
       }
-      if (group.size > 1) kernels_.inverse_dct(dct_matrix(group.size), group.size, all_rows, stride, count);
+      const int32_t* const levels = inverse_group(group, strip, count);
       for (uint32_t n = 0; n < group.size; ++n) {
-        kernels_.dequantize_levels(dtype_, all_rows + n * stride, count, quantizer_,
+        kernels_.dequantize_levels(dtype_, levels + n * strip.stride, count, quantizer_,
                                    channel(block, group.first_input + n, position));
       }
     }

@@ -11,7 +11,9 @@ namespace fmc {
 namespace {
 
 constexpr uint8_t kHasPermutation = 1, kHasTables = 2;
-constexpr size_t kFixedSectionBytes = 16;
+constexpr size_t kFixedSectionBytes = 18;
+constexpr int kMaxKltBits = 15;
+constexpr uint64_t kMaxFractionBits = 14;
 
 bool is_word_size(int bits) { return bits == 8 || bits == 16 || bits == 32 || bits == 64; }
 
@@ -19,7 +21,50 @@ void require(bool holds, ErrorCode code, const std::string& message, int64_t off
   if (!holds) throw Error(code, message, offset);
 }
 
+bool is_size_of(Transform transform, uint32_t size) {
+  if (transform == Transform::kIdentity) return size == 1;
+  if (transform == Transform::kKlt) return size >= 1 && size <= UINT16_MAX;
+  return size == 4 || size == 8 || size == 16 || size == 32;
+}
+
+// Whether means are levels: with at most 15 bits, less their mean they are numbers of 16 bits.
+bool has_valid_basis(const Spec& spec, uint64_t channels) {
+  if (spec.basis == nullptr || spec.bits > kMaxKltBits || spec.basis->channels() != channels) return false;
+  if (spec.basis->size() != spec.transform_size || spec.basis->kept() != spec.kept_bands) return false;
+  const Quantizer q = spec.quantizer();
+  return std::all_of(spec.basis->means().begin(), spec.basis->means().end(),
+                     [&](int16_t mean) { return mean >= q.lo && mean <= q.hi; });
+}
+
 }  // namespace
+
+uint64_t Basis::size_bytes(Bytes head, uint64_t channels, uint64_t kept) {
+  const uint64_t fraction_bits = head[0], entry_bytes = head[1];
+  const bool is_valid = fraction_bits >= 1 && fraction_bits <= kMaxFractionBits && entry_bytes >= 1 && entry_bytes <= 2;
+  return is_valid ? kHeadBytes + channels * (2 + kept * entry_bytes) : 0;
+}
+
+Basis::Basis(Bytes bytes, uint64_t channels, uint32_t size, uint32_t kept)
+    : bytes_(bytes.begin(), bytes.end()), size_(size), kept_(kept), means_(channels) {
+  const uint8_t* at = &bytes_[kHeadBytes];
+  for (int16_t& mean : means_) {
+    mean = static_cast<int16_t>(load_le<uint16_t>(at));
+    at += 2;
+  }
+  const size_t entry_bytes = bytes_[1];
+  const uint64_t groups = channels / size;
+  rows_.resize(groups * kept * padded(size));
+  columns_.resize(channels * padded(kept));
+  for (uint64_t row = 0; row < groups * kept; ++row) {
+    const uint64_t first_column = row / kept * size;
+    for (uint64_t n = 0; n < size; ++n, at += entry_bytes) {
+      const auto entry = entry_bytes == 2 ? static_cast<int16_t>(load_le<uint16_t>(at))
+                                          : static_cast<int16_t>(static_cast<int8_t>(*at));
+      rows_[row * padded(size) + n] = entry;
+      columns_[(first_column + n) * padded(kept) + row % kept] = entry;
+    }
+  }
+}
 
 Quantizer Spec::quantizer() const {
   return {step, static_cast<float>(1.0 / static_cast<double>(step)), -static_cast<int32_t>(zero_point),
@@ -44,9 +89,10 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
   require(spec.bits >= 2 && spec.bits <= 16, code, "bits is outside 2 to 16");
   require(size_of(dtype) > 1 || spec.bits <= 8, code, "bits must be at most 8 for int8 and uint8 tensors");
   require(spec.zero_point < (1u << spec.bits), code, "zero_point is above 2^bits - 1");
-  require(spec.transform == Transform::kIdentity ? size == 1 : (size == 4 || size == 8 || size == 16 || size == 32),
-          code, "transform_size does not fit the transform");
+  require(is_size_of(spec.transform, size), code, "transform_size does not fit the transform");
   require(spec.kept_bands >= 1 && spec.kept_bands <= size, code, "kept_bands is outside 1 to transform_size");
+  require(spec.transform != Transform::kKlt || has_valid_basis(spec, channels), code,
+          "the basis does not fit the levels or the " + std::to_string(channels) + " channels of the tensor");
   require(
       !spec.band_steps.empty() && std::find(spec.band_steps.begin(), spec.band_steps.end(), 0) == spec.band_steps.end(),
       code, "band_steps must hold at least one step, none of them 0");
@@ -75,8 +121,8 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
   append_le<uint16_t>(out, static_cast<uint16_t>(spec.zero_point));
   out.push_back(static_cast<uint8_t>(spec.bits));
   out.push_back(static_cast<uint8_t>(spec.transform));
-  out.push_back(static_cast<uint8_t>(spec.transform_size));
-  out.push_back(static_cast<uint8_t>(spec.kept_bands));
+  append_le<uint16_t>(out, static_cast<uint16_t>(spec.transform_size));
+  append_le<uint16_t>(out, static_cast<uint16_t>(spec.kept_bands));
   out.push_back(static_cast<uint8_t>(spec.code_layout));
   out.push_back(
       static_cast<uint8_t>((spec.permutation.empty() ? 0 : kHasPermutation) | (spec.tables ? kHasTables : 0)));
@@ -87,6 +133,7 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
     append_le<uint32_t>(out, static_cast<uint32_t>(spec.permutation.size()));
     for (const uint16_t channel : spec.permutation) append_le<uint16_t>(out, channel);
   }
+  if (spec.basis != nullptr) out.insert(out.end(), spec.basis->bytes().begin(), spec.basis->bytes().end());
   if (spec.tables) {
     const std::vector<uint8_t> section = write_class_section(*spec.tables, spec.token_minimum());
     append_le<uint32_t>(out, static_cast<uint32_t>(section.size()));
@@ -104,19 +151,19 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
   spec.step = float_of_bits(load_le<uint32_t>(&section[0]));
   spec.zero_point = load_le<uint16_t>(&section[4]);
   spec.bits = section[6];
-  check(section[7] <= static_cast<uint8_t>(Transform::kDct), "unknown transform", 7);
+  check(section[7] <= static_cast<uint8_t>(Transform::kKlt), "unknown transform", 7);
   spec.transform = static_cast<Transform>(section[7]);
-  spec.transform_size = section[8];
-  spec.kept_bands = section[9];
+  spec.transform_size = load_le<uint16_t>(&section[8]);
+  spec.kept_bands = load_le<uint16_t>(&section[10]);
   check(spec.bits >= 2 && spec.bits <= 16 && spec.zero_point < (1u << spec.bits), "bits or zero_point out of range", 4);
   check(spec.transform_size >= 1 && spec.kept_bands >= 1 && spec.kept_bands <= spec.transform_size,
         "kept_bands out of range", 8);
-  spec.code_layout = static_cast<CodeLayout>(section[10]);
-  check(spec.code_layout == CodeLayout::kWavelet || spec.code_layout == CodeLayout::kSerial, "unknown coder", 10);
-  const uint8_t flags = section[11];
-  check((flags & ~(kHasPermutation | kHasTables)) == 0, "reserved spec flags are set", 11);
+  spec.code_layout = static_cast<CodeLayout>(section[12]);
+  check(spec.code_layout == CodeLayout::kWavelet || spec.code_layout == CodeLayout::kSerial, "unknown coder", 12);
+  const uint8_t flags = section[13];
+  check((flags & ~(kHasPermutation | kHasTables)) == 0, "reserved spec flags are set", 13);
 
-  size_t at = 12;
+  size_t at = 14;
   const auto read_u16_list = [&](std::vector<uint16_t>& list) {
     check(section.size() - at >= 4, "spec section is too short", at);
     const uint64_t count = load_le<uint32_t>(&section[at]);
@@ -133,6 +180,14 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
     ++at;
   }
   if (flags & kHasPermutation) read_u16_list(spec.permutation);
+  if (spec.transform == Transform::kKlt) {
+    const Bytes rest = section.subspan(at);
+    const uint64_t size = rest.size() < Basis::kHeadBytes ? 0 : Basis::size_bytes(rest, channels, spec.kept_bands);
+    check(size > 0 && size <= rest.size() && channels % spec.transform_size == 0,
+          "the basis does not fit its section or the channels", at);
+    spec.basis = std::make_shared<const Basis>(rest.first(size), channels, spec.transform_size, spec.kept_bands);
+    at += size;
+  }
   if (flags & kHasTables) {
     check(section.size() - at >= 4, "spec section is too short", at);
     const uint64_t size = load_le<uint32_t>(&section[at]);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -21,7 +22,36 @@ inline constexpr size_t kFewClasses = 4;
 inline constexpr size_t kMostClasses[] = {kFewClasses, 8, kMaxClasses};  // by effort
 
 // Stored in the format.
-enum class Transform : uint8_t { kIdentity = 0, kDct = 1 };
+enum class Transform : uint8_t { kIdentity = 0, kDct = 1, kHadamard = 2, kKlt = 3 };
+
+// The matrix of a KLT (section 4.2). Rows are padded with zeros to an even number of entries, as the kernel reads them.
+class Basis {
+ public:
+  // Bytes of a basis whose head, two bytes of section 4.3, is that; 0 if the head is not valid.
+  static constexpr size_t kHeadBytes = 2;
+  static uint64_t size_bytes(Bytes head, uint64_t channels, uint64_t kept);
+
+  // Precondition: a valid head, all of its bytes, and channels that are a multiple of `size`.
+  Basis(Bytes bytes, uint64_t channels, uint32_t size, uint32_t kept);
+
+  // As in the stream.
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
+  int fraction_bits() const { return bytes_[0]; }
+  uint64_t channels() const { return means_.size(); }
+  uint32_t size() const { return size_; }
+  uint32_t kept() const { return kept_; }
+  const std::vector<int16_t>& means() const { return means_; }
+  // Of the group whose first input is `first_input`: kept rows of `size` entries; and its transpose.
+  const int16_t* rows(uint64_t first_input) const { return &rows_[first_input / size_ * kept_ * padded(size_)]; }
+  const int16_t* columns(uint64_t first_input) const { return &columns_[first_input * padded(kept_)]; }
+
+ private:
+  static uint64_t padded(uint64_t entries) { return entries + (entries & 1); }
+
+  std::vector<uint8_t> bytes_;
+  uint32_t size_, kept_;
+  std::vector<int16_t> means_, rows_, columns_;
+};
 
 struct Spec {
   float step = 1.0f;
@@ -31,7 +61,8 @@ struct Spec {
   uint32_t transform_size = 1;
   uint32_t kept_bands = 1;
   std::vector<uint16_t> band_steps{1};
-  std::vector<uint16_t> permutation;  // empty: none
+  std::vector<uint16_t> permutation;   // empty: none
+  std::shared_ptr<const Basis> basis;  // kKlt only
   CodeLayout code_layout = CodeLayout::kWavelet;
   int word_bits = 32;            // of the words of a coded block; only if the layout is serial
   std::optional<Tables> tables;  // absent: adaptive

@@ -7,6 +7,7 @@
 """
 
 from fmcodec import _core
+from fmcodec.basis import Basis
 from fmcodec.bounds import error_bound
 from fmcodec.codec import BlockInfo, FrameInfo, cost, decode, encode, encode_bound, encode_into, inspect, relayout
 from fmcodec.errors import (
@@ -26,6 +27,7 @@ from fmcodec.table_statistics import TableStatistics
 __version__ = _core.version
 
 __all__ = [
+    "Basis",
     "BlockInfo",
     "ChecksumError",
     "CodecSpec",

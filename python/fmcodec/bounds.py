@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from fmcodec.reference.transform import TransformGroup, dct_matrix, transform_groups
+from fmcodec.basis import Basis
+from fmcodec.reference.transform import TransformGroup, group_matrix, transform_groups
 from fmcodec.spec import CodecSpec
 
 
@@ -30,19 +32,21 @@ def error_bound(spec: CodecSpec, channels: int) -> float:
 def level_error(spec: CodecSpec, channels: int) -> float:
     """Largest difference between the level of a value and the level the decoder gives back."""
     worst = 0.0
-    for group in transform_groups(spec, channels):
-        worst = max(worst, _group_error(spec, group))
+    for number, group in enumerate(transform_groups(spec, channels)):
+        worst = max(worst, _group_error(spec, group, number))
     return worst
 
 
-def _group_error(spec: CodecSpec, group: TransformGroup) -> float:
+def _group_error(spec: CodecSpec, group: TransformGroup, number: int) -> float:
     low, high = spec.level_range
-    largest = max(-low, high)
     size, kept = group.size, group.kept
     errors = np.array([_symbol_error(spec, group, k) for k in range(kept)], dtype=np.float64)
+    if spec.basis is not None:
+        return _klt_error(spec, spec.basis, group, number, errors)
     if size == 1:
         return float(errors[0])
-    matrix = dct_matrix(size).astype(np.float64) / 4096
+    largest = max(-low, high)
+    matrix = group_matrix(spec, size).astype(np.float64) / 4096
     weights = np.abs(matrix)
     # Of a coefficient: its rounding and that of its symbol, or all of it where it is not kept.
     coefficient_errors = weights.sum(axis=1) * largest + 0.5
@@ -53,6 +57,23 @@ def _group_error(spec: CodecSpec, group: TransformGroup) -> float:
     error = float((rounding + deviation).max())
     # Beyond this the 32-bit sums of the inverse transform may wrap.
     return error if largest + error < 2**19 else math.inf
+
+
+def _klt_error(
+    spec: CodecSpec, basis: Basis, group: TransformGroup, number: int, errors: npt.NDArray[np.float64]
+) -> float:
+    """The error of a group with a basis; what its rows do not span is lost, whatever the steps."""
+    low, high = spec.level_range
+    means = np.array(basis.means[group.first_input : group.first_input + group.size], dtype=np.float64)
+    largest = np.maximum(high - means, means - low)
+    rows = basis.entries(spec.kept_band_count, spec.transform_size)[number] / 2.0**basis.fraction_bits
+    weights = np.abs(rows)
+    coefficients = weights @ largest + 0.5 + errors
+    lost = np.abs(rows.T @ rows - np.eye(group.size)) @ largest
+    error = float((0.5 + weights.T @ (0.5 + errors) + lost).max())
+    # Beyond this coefficients saturate, or 32-bit sums may wrap.
+    sums = max(coefficients.max(initial=0.0), (weights.T @ coefficients).max(initial=0.0)) * 2.0**basis.fraction_bits
+    return error if coefficients.max(initial=0.0) < 2**15 and sums < 2**31 else math.inf
 
 
 def _symbol_error(spec: CodecSpec, group: TransformGroup, k: int) -> int:

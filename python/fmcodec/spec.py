@@ -16,21 +16,24 @@ from typing import Any, Literal
 import msgspec
 
 from fmcodec import _core
+from fmcodec.basis import Basis
 
-Transform = Literal["identity", "dct"]
+Transform = Literal["identity", "dct", "hadamard", "klt"]
 ClassModel = Literal["bands", "neighbours"]
 ClassMode = Literal["zero", "plain", "masked", "rans"]
 CodeLayout = Literal["wavelet", "serial"]
 
 # In the order of their codes in docs/format.md.
-TRANSFORMS: tuple[Transform, ...] = ("identity", "dct")
+TRANSFORMS: tuple[Transform, ...] = ("identity", "dct", "hadamard", "klt")
 CLASS_MODELS: tuple[ClassModel, ...] = ("bands", "neighbours")
 CLASS_MODES: tuple[ClassMode, ...] = ("zero", "plain", "masked", "rans")
 CODE_LAYOUTS: dict[CodeLayout, int] = {"wavelet": 1, "serial": 2}
 CONTEXT_COUNT = 97
 WORD_SIZES = (8, 16, 32, 64)
 DEFAULT_WORD_BITS = 32
-TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32)}
+TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32), "hadamard": (4, 8, 16, 32)}
+MOST_KLT_CHANNELS = 65535
+MOST_KLT_BITS = 15
 
 
 class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -106,14 +109,18 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bits
         Width of a level, 2 to 16 (at most 8 for int8 and uint8 input).
     transform, transform_size
-        ``"identity"`` or ``"dct"``: integer DCT-II over 4, 8, 16 or 32 neighbouring channels.
+        ``"identity"``; ``"dct"`` or ``"hadamard"``, the integer DCT-II or Walsh-Hadamard transform over 4, 8, 16 or 32
+        neighbouring channels; ``"klt"``, with a ``basis``, over groups of any size that divides the number of channels.
     kept_bands
-        Zonal mask: how many of the ``transform_size`` frequencies are kept; None keeps all.
+        Zonal mask: how many of the ``transform_size`` frequencies or components are kept; None keeps all. With
+        ``"klt"`` this is the rank.
     band_steps
         Integer step of each band on top of ``step``: one entry for all, one per frequency, or one per channel.
         A fine ``step`` with coarse ``band_steps`` quantizes in the transform domain.
     permutation
         Order in which channels enter the transform, None for their own order.
+    basis
+        Matrix and means of the transform ``"klt"``, None for the others.
     code_layout
         How Huffman codes stand in the stream: ``"wavelet"``, node by node along the code tree, which vector
         instructions read fast; or ``"serial"``, one after the other, as hardware packs them. `relayout` converts
@@ -153,6 +160,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kept_bands: int | None = None
     band_steps: tuple[int, ...] = (1,)
     permutation: tuple[int, ...] | None = None
+    basis: Basis | None = None
     code_layout: CodeLayout = "wavelet"
     word_bits: int = DEFAULT_WORD_BITS
     tables: Tables | None = None
@@ -180,9 +188,13 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"step must be a number from 2**-64 to 2**64, not {self.step}")
         _check_range("bits", self.bits, 2, 16)
         _check_range("zero_point", self.zero_point, 0, 2**self.bits - 1)
-        if self.transform not in TRANSFORM_SIZES:
-            raise ValueError(f"transform must be one of {', '.join(TRANSFORM_SIZES)}, not {self.transform!r}")
-        if self.transform_size not in TRANSFORM_SIZES[self.transform]:
+        if self.transform not in TRANSFORMS:
+            raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}, not {self.transform!r}")
+        if self.transform == "klt":
+            self._check_basis()
+        elif self.basis is not None:
+            raise ValueError(f"basis is for transform 'klt', not {self.transform!r}")
+        elif self.transform_size not in TRANSFORM_SIZES[self.transform]:
             sizes = ", ".join(map(str, TRANSFORM_SIZES[self.transform]))
             raise ValueError(f"transform_size of {self.transform!r} must be {sizes}, not {self.transform_size}")
         _check_range("kept_bands", self.kept_band_count, 1, self.transform_size)
@@ -208,6 +220,21 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"block_shape must be two positive numbers, not {self.block_shape}")
         if self.nonfinite not in ("raise", "clamp"):
             raise ValueError(f"nonfinite must be 'raise' or 'clamp', not {self.nonfinite!r}")
+
+    def _check_basis(self) -> None:
+        if self.basis is None:
+            raise ValueError("transform 'klt' needs a basis")
+        _check_range("bits", self.bits, 2, MOST_KLT_BITS)
+        _check_range("transform_size", self.transform_size, 1, MOST_KLT_CHANNELS)
+        channels = len(self.basis.means)
+        if channels % self.transform_size:
+            raise ValueError(f"transform_size must divide the {channels} channels of the basis")
+        size_bytes = channels * self.kept_band_count * self.basis.entry_bits // 8
+        if len(self.basis.rows) != size_bytes:
+            raise ValueError(f"rows of the basis must have {size_bytes} bytes, not {len(self.basis.rows)}")
+        low, high = self.level_range
+        if not low <= min(self.basis.means) <= max(self.basis.means) <= high:
+            raise ValueError(f"means of the basis must be levels, {low} to {high}")
 
     def _normalize(self, name: str, value: Any) -> None:
         msgspec.structs.force_setattr(self, name, value)
@@ -268,6 +295,8 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
         native.kept_bands = spec.kept_band_count
         native.band_steps = list(spec.band_steps)
         native.permutation = list(spec.permutation or ())
+        if spec.basis is not None:
+            native.set_basis(spec.basis.to_bytes(), len(spec.basis.means))
         native.block_rows, native.block_columns = spec.block_shape or (0, 0)
         native.clamps_nonfinite = spec.nonfinite == "clamp"
         if spec.tables is not None:
@@ -282,7 +311,7 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
 
 def spec_of_native(native: _core.Spec) -> CodecSpec:
     """The spec a frame holds, as a CodecSpec."""
-    tables = native.tables()
+    tables, basis = native.tables(), native.basis()
     return CodecSpec(
         step=native.step,
         zero_point=native.zero_point,
@@ -292,6 +321,7 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
         kept_bands=native.kept_bands,
         band_steps=tuple(native.band_steps),
         permutation=tuple(native.permutation) or None,
+        basis=None if basis is None else Basis.from_bytes(*basis),
         code_layout=next(name for name, code in CODE_LAYOUTS.items() if code == native.code_layout),
         word_bits=native.word_bits,
         tables=None if tables is None else tables_of_native(tables),

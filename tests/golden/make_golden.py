@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 import fmcodec
-from fmcodec import CodecSpec, TableClass, Tables, TableStatistics, reference
+from fmcodec import Basis, CodecSpec, TableClass, Tables, TableStatistics, reference
 
 FOLDER = Path(__file__).resolve().parent / "v4"
 
@@ -81,6 +81,17 @@ def falling(seed: int, shape: tuple[int, ...]) -> Any:
     x = np.cumsum(steps, axis=-2)
     x[..., 0, :, :] = draws[1][..., 0, :, :] % 100
     return x
+
+
+def mixing_basis(groups: int, kept: int, size: int, *, fraction_bits: int) -> Basis:
+    """Rows that change their sign as those of a Hadamard matrix do, with a small ripple; means that rise."""
+    rows = np.arange(groups * kept).reshape(groups, kept, 1)
+    columns = np.arange(size)
+    signs = 1 - 2 * ((rows * columns // 2 + columns * (rows % 3)) % 2)
+    entries = signs * (2**fraction_bits * 2 // 5 + (rows + 3 * columns) % 4)
+    entry_bits = 8 if fraction_bits < 7 else 16
+    means = np.arange(groups * size) - 3
+    return Basis.from_array(entries / 2**fraction_bits, means, entry_bits=entry_bits, fraction_bits=fraction_bits)
 
 
 def scaled(x: Any, dtype: str = "float32") -> Any:
@@ -197,6 +208,36 @@ def cases() -> list[Case]:
                 permutation=tuple(7 * i % 40 for i in range(40)),
                 band_steps=(6,),
                 block_shape=(4, 4),
+            ),
+        ),
+        Case(
+            "hadamard",
+            "groups of 8 and 4 and one channel",
+            scaled(smooth(22, (21, 6, 7))),
+            dct.replace(transform="hadamard", transform_size=8, kept_bands=6, band_steps=(5,)),
+        ),
+        Case(
+            "klt",
+            "one group of 6 channels, 4 rows, permutation",
+            scaled(smooth(23, (6, 9, 8))),
+            dct.replace(
+                transform="klt",
+                transform_size=6,
+                kept_bands=4,
+                band_steps=(3,),
+                permutation=(5, 0, 4, 1, 3, 2),
+                basis=mixing_basis(1, 4, 6, fraction_bits=12),
+            ),
+        ),
+        Case(
+            "klt-8-bit",
+            "two groups of 5 channels, entries of 8 bits",
+            scaled(smooth(24, (2, 10, 6, 5))),
+            dct.replace(
+                transform="klt",
+                transform_size=5,
+                band_steps=tuple(range(2, 7)),
+                basis=mixing_basis(2, 5, 5, fraction_bits=6),
             ),
         ),
         Case("static", "calibrated tables in the frame", fine, calibrated(CodecSpec(step=0.05, zero_point=60), fine)),

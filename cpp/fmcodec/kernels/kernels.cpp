@@ -12,6 +12,7 @@
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/kernels/lattice-inl.h"
 #include "fmcodec/kernels/prediction-inl.h"
+#include "fmcodec/kernels/product-inl.h"
 #include "fmcodec/kernels/quantize-inl.h"
 #include "fmcodec/kernels/rans-inl.h"
 #include "fmcodec/kernels/wavelet-inl.h"
@@ -72,6 +73,8 @@ const KernelTable* kernel_table() {
       .dequantize_tokens = dequantize_tokens_to_any,
       .forward_dct = transform<ForwardRows>,
       .inverse_dct = transform<InverseRows>,
+      .hadamard = hadamard,
+      .multiply = multiply,
       .quantize_band = quantize_band,
       .dequantize_band = dequantize_band,
       .measure_symbols = measure_symbols,

@@ -78,6 +78,18 @@ struct PredictionSample {
   }
 };
 
+// The product with a basis (section 4.2): out[r] = add[r] + x16((sum over c of matrix[r][c] * x16(in[c] - subtract[c])
+// + 2^(fraction_bits - 1)) >> fraction_bits).
+struct MatrixProduct {
+  const int16_t* matrix;  // rows padded with 0 to an even number of columns
+  size_t rows, columns;
+  int fraction_bits;
+  const int16_t* subtract;  // null: zeros
+  const int16_t* add;       // null: zeros
+};
+
+inline constexpr size_t kProductPositions = 64;
+
 // Position in a bit stream, least significant bit of each byte first.
 struct BitCursor {
   uint8_t* bytes;
@@ -113,6 +125,12 @@ struct KernelTable {
   // size. Rows have kSlackBytes of room behind `count`.
   void (*forward_dct)(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count);
   void (*inverse_dct)(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count);
+  // Both ways; `factor` is the magnitude of the matrix's entries.
+  void (*hadamard)(size_t size, int32_t factor, int32_t* rows, size_t stride, size_t count);
+  // From `in` to `out`, which both have rows of `count` integers, `stride` apart, as `pairs` has one for each two
+  // columns. All have room for a multiple of kProductPositions in each row; what is behind `count` is overwritten.
+  void (*multiply)(const MatrixProduct& product, const int32_t* in, size_t stride, size_t count, int32_t* pairs,
+                   int32_t* out);
 
   // --- symbols (section 5), in place. Precondition of quantize_band: |coefficient| + rounding < 2^21.
   void (*quantize_band)(int32_t* coefficients, size_t count, int32_t step, int32_t rounding);

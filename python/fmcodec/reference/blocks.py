@@ -47,7 +47,7 @@ class BlockCoder:
             self._word_bits = spec.word_bits if spec.code_layout == "serial" else 8
         else:
             self._rans = RansTables([table_class.weights for table_class in tables.classes])
-        self._widest_raw = spec.bits if spec.transform == "identity" else spec.bits + 4
+        self._widest_raw = {"identity": spec.bits, "klt": 16}.get(spec.transform, spec.bits + 4)
 
     def write(self, symbols: IntArray) -> bytes:
         """Section 10.8: nothing if all symbols are 0, else the shorter kind before padding to words, coded if equal."""

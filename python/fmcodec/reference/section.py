@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import struct
-from typing import Literal
 
 import numpy as np
 
+from fmcodec.basis import ENTRY_BITS, Basis
 from fmcodec.errors import CorruptStreamError, SpecMismatchError
 from fmcodec.reference.entropy import token_minimum
 from fmcodec.reference.tables import read_class_section, write_class_section
 from fmcodec.reference.transform import kept_band_total
-from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, CodecSpec
+from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORMS, CodecSpec
 
-TRANSFORMS: tuple[Literal["identity", "dct"], ...] = ("identity", "dct")
 HAS_PERMUTATION = 1
 HAS_TABLES = 2
-FIXED_PART = struct.Struct("<fHBBBBBBI")
+FIXED_PART = struct.Struct("<fHBBHHBBI")
 EXTERNAL_PART = struct.Struct("<II")
 MOST_CHANNELS = 2**24
 
@@ -60,6 +59,8 @@ def write_spec_section(spec: CodecSpec) -> bytes:
         parts.append(bytes([spec.word_bits]))
     if spec.permutation:
         parts += [struct.pack("<I", len(spec.permutation)), _words(spec.permutation)]
+    if spec.basis is not None:
+        parts.append(spec.basis.to_bytes())
     if spec.tables is not None:
         class_section = write_class_section(spec.tables, token_minimum(spec))
         parts += [struct.pack("<I", len(class_section)), class_section]
@@ -80,6 +81,8 @@ def check_fit(spec: CodecSpec, dtype: str, channel_count: int) -> None:
         raise ValueError(f"bits must be at most 8 for {dtype}, not {spec.bits}")
     if spec.permutation and len(spec.permutation) != channel_count:
         raise ValueError(f"permutation must have {channel_count} channels, not {len(spec.permutation)}")
+    if spec.basis is not None and len(spec.basis.means) != channel_count:
+        raise ValueError(f"the basis must have {channel_count} channels, not {len(spec.basis.means)}")
     band_count = kept_band_total(spec, channel_count)
     tables = spec.tables
     if tables is not None and tables.model == "bands" and len(tables.class_map) != band_count:
@@ -139,6 +142,19 @@ class SectionReader:
             raise CorruptStreamError("the spec section is too long", self.offset)
 
 
+def _read_basis(reader: SectionReader, channel_count: int, size: int, kept_bands: int) -> Basis:
+    """Section 4.3."""
+    offset = reader.offset
+    head = reader.read(2)
+    if 8 * head[1] not in ENTRY_BITS or not size or channel_count % size:
+        raise CorruptStreamError("the basis does not fit its entries or the channels", offset)
+    data = head + reader.read(channel_count * (2 + kept_bands * head[1]))
+    try:
+        return Basis.from_bytes(data, channel_count)
+    except ValueError as error:
+        raise CorruptStreamError(str(error), offset) from error
+
+
 def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) -> CodecSpec:
     """Section 2.4: the spec of a section that begins at byte ``offset`` of the frame."""
     reader = SectionReader(data, offset)
@@ -158,6 +174,9 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
         permutation = reader.read_words(reader.read_count())
         if not permutation or len(permutation) != channel_count:
             raise CorruptStreamError(f"permutation of {len(permutation)} for {channel_count} channels", count_offset)
+    basis = None
+    if TRANSFORMS[transform] == "klt":
+        basis = _read_basis(reader, channel_count, size, kept_bands)
     try:
         spec = CodecSpec(
             step=step,
@@ -168,6 +187,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
             kept_bands=kept_bands,
             band_steps=band_steps,
             permutation=permutation,
+            basis=basis,
             code_layout=code_layout,
             word_bits=word_bits,
         )

@@ -44,7 +44,7 @@ def kept_band_total(spec: CodecSpec, channel_count: int) -> int:
 
 
 def dct_matrix(size: int) -> IntArray:
-    """Section 4: the matrix M, rows by ``k`` and columns by ``n``."""
+    """Section 4.1: the matrix M of the DCT, rows by ``k`` and columns by ``n``."""
     k = np.arange(size).reshape(-1, 1)
     n = np.arange(size)
     scale = np.sqrt(np.where(k == 0, 1, 2) / size)
@@ -53,14 +53,32 @@ def dct_matrix(size: int) -> IntArray:
     return rounded
 
 
+def hadamard_matrix(size: int) -> IntArray:
+    """Section 4.1: the matrix M of the Walsh-Hadamard transform; row ``k`` changes its sign ``k`` times."""
+    digits = size.bit_length() - 1
+    gray = [int(f"{k ^ k >> 1:0{digits}b}"[::-1], 2) for k in range(size)]
+    signs = [[(-1) ** (g & n).bit_count() for n in range(size)] for g in gray]
+    return math.floor(4096 / math.sqrt(size) + 0.5) * np.array(signs, dtype=np.int64)
+
+
+def group_matrix(spec: CodecSpec, size: int) -> IntArray:
+    """Section 4.1: the matrix M of a group."""
+    return dct_matrix(size) if spec.transform == "dct" else hadamard_matrix(size)
+
+
 def wrap32(x: IntArray) -> IntArray:
     """The signed 32-bit integer congruent to each number."""
     return (x + 2**31) % 2**32 - 2**31
 
 
-def matrix_product(matrix: IntArray, x: IntArray) -> IntArray:
-    """Section 4: ``(sum + 2048) >> 12`` where the sum, with its 2048, is taken modulo 2^32."""
-    return wrap32(matrix @ x + 2048) >> 12
+def matrix_product(matrix: IntArray, x: IntArray, fraction_bits: int = 12) -> IntArray:
+    """Section 4: ``(sum + half) >> fraction_bits`` where the sum, with its half, is taken modulo 2^32."""
+    return wrap32(matrix @ x + 2 ** (fraction_bits - 1)) >> fraction_bits
+
+
+def clamp16(x: IntArray) -> IntArray:
+    """Section 4.2: ``x16``."""
+    return x.clip(-(2**15), 2**15 - 1)
 
 
 def coefficients_from_levels(levels: IntArray, spec: CodecSpec) -> IntArray:
@@ -69,10 +87,21 @@ def coefficients_from_levels(levels: IntArray, spec: CodecSpec) -> IntArray:
         levels = levels[list(spec.permutation)]
     if spec.transform == "identity":
         return levels
-    bands = [
-        matrix_product(dct_matrix(group.size)[: group.kept], levels[group.first_input : group.first_input + group.size])
-        for group in transform_groups(spec, len(levels))
-    ]
+    groups = transform_groups(spec, len(levels))
+    inputs = [levels[group.first_input : group.first_input + group.size] for group in groups]
+    if spec.basis is not None:
+        means = np.array(spec.basis.means, dtype=np.int64).reshape(len(groups), spec.transform_size, 1)
+        bases = spec.basis.entries(spec.kept_band_count, spec.transform_size)
+        bands = [
+            clamp16(matrix_product(rows, clamp16(x - mean), spec.basis.fraction_bits))
+            for rows, x, mean in zip(bases, inputs, means, strict=True)
+        ]
+    else:
+        # A group of one channel is not computed: 4096 * c would leave 32 bits.
+        bands = [
+            x if group.size == 1 else matrix_product(group_matrix(spec, group.size)[: group.kept], x)
+            for group, x in zip(groups, inputs, strict=True)
+        ]
     return np.concatenate(bands)
 
 
@@ -83,15 +112,23 @@ def levels_from_coefficients(coefficients: IntArray, spec: CodecSpec, channel_co
         inputs[:] = coefficients
     else:
         first_band = 0
-        for first, size, kept in transform_groups(spec, channel_count):
+        for number, (first, size, kept) in enumerate(transform_groups(spec, channel_count)):
             bands = coefficients[first_band : first_band + kept]
-            # A group of one channel is not computed: 4096 * c would leave 32 bits.
-            inputs[first : first + size] = bands if size == 1 else matrix_product(dct_matrix(size)[:kept].T, bands)
+            inputs[first : first + size] = _group_levels(bands, spec, number, first, size)
             first_band += kept
 
     levels = np.empty_like(inputs)
     levels[list(spec.permutation) if spec.permutation else slice(None)] = inputs
     return levels.clip(*spec.level_range)
+
+
+def _group_levels(bands: IntArray, spec: CodecSpec, number: int, first: int, size: int) -> IntArray:
+    """The levels of a group before they are clamped."""
+    if spec.basis is not None:
+        rows = spec.basis.entries(spec.kept_band_count, spec.transform_size)[number]
+        means = np.array(spec.basis.means[first : first + size], dtype=np.int64).reshape(-1, 1)
+        return means + clamp16(matrix_product(rows.T, clamp16(bands), spec.basis.fraction_bits))
+    return bands if size == 1 else matrix_product(group_matrix(spec, size)[: len(bands)].T, bands)
 
 
 def kept_band_steps(spec: CodecSpec, channel_count: int) -> IntArray:

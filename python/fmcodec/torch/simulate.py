@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
 
 from fmcodec.arrays import check_layout
+from fmcodec.basis import Basis
 from fmcodec.errors import NonFiniteError
 from fmcodec.spec import CodecSpec, binary32
 
@@ -91,6 +92,8 @@ def _from_planes(planes: torch.Tensor, x: torch.Tensor, layout: str) -> torch.Te
 def _check(planes: torch.Tensor, spec: CodecSpec) -> None:
     if spec.permutation is not None and len(spec.permutation) != planes.shape[1]:
         raise ValueError(f"the permutation is for {len(spec.permutation)} channels, the tensor has {planes.shape[1]}")
+    if spec.basis is not None and len(spec.basis.means) != planes.shape[1]:
+        raise ValueError(f"the basis is for {len(spec.basis.means)} channels, the tensor has {planes.shape[1]}")
     if not planes.dtype.is_floating_point:
         if spec.bits > 8:
             raise ValueError(f"bits must be at most 8 for {planes.dtype}, not {spec.bits}")
@@ -136,23 +139,47 @@ def _groups(channels: int, spec: CodecSpec) -> list[_Group]:
 def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
     """Levels (N, channels of ``group``, positions) after the transform, the band steps and back (sections 4 and 5)."""
     low, high = spec.level_range
-    if spec.transform == "identity" or group.size == 1:
+    if spec.transform == "identity" or (group.size == 1 and spec.transform != "klt"):
         if max(spec.band_steps) == 1:
             return levels
         return _round_to_steps(levels.to(torch.float64), group, spec).clamp(low, high).to(torch.int32)
     count, channels, positions = levels.shape
-    matrix = torch.tensor(dct_matrix(group.size), dtype=torch.float64, device=levels.device)
     grouped = levels.to(torch.float64).reshape(count, channels // group.size, group.size, positions)
-    coefficients = _rounded_product(matrix, grouped).reshape(levels.shape)
-    kept = _round_to_steps(coefficients, group, spec).reshape(grouped.shape)
-    return _rounded_product(matrix.T, kept).clamp(low, high).reshape(levels.shape).to(torch.int32)
+    if spec.basis is not None:
+        decoded = _klt_round_trip(grouped, group, spec, spec.basis)
+    else:
+        rows = dct_matrix(group.size) if spec.transform == "dct" else hadamard_matrix(group.size)
+        matrix = torch.tensor(rows, dtype=torch.float64, device=levels.device)
+        coefficients = _rounded_product(matrix, grouped).reshape(levels.shape)
+        decoded = _rounded_product(matrix.T, _round_to_steps(coefficients, group, spec).reshape(grouped.shape))
+    return decoded.clamp(low, high).reshape(levels.shape).to(torch.int32)
 
 
-def _rounded_product(matrix: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """(matrix @ columns + 2048) >> 12 with the sum wrapped to 32 bits; integers in float64, all below 2**53."""
-    sums = matrix @ columns + float(1 << (MATRIX_BITS - 1))
+def _klt_round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec, basis: Basis) -> torch.Tensor:
+    """Levels (N, groups, channels, positions) before they are clamped (section 4.2)."""
+    as_tensor = partial(torch.tensor, dtype=torch.float64, device=levels.device)
+    # What is not kept is 0 after the steps.
+    rows = as_tensor(basis.entries(spec.kept_band_count, spec.transform_size))
+    matrix = levels.new_zeros(rows.shape[0], group.size, group.size)
+    matrix[:, : rows.shape[1]] = rows
+    means = as_tensor(basis.means).reshape(rows.shape[0], group.size, 1)
+    bits = basis.fraction_bits
+    coefficients = _clamp16(_rounded_product(matrix, _clamp16(levels - means), bits))
+    flat = coefficients.reshape(levels.shape[0], len(basis.means), levels.shape[3])
+    kept = _clamp16(_round_to_steps(flat, group, spec).reshape(levels.shape))
+    return means + _clamp16(_rounded_product(matrix.transpose(1, 2), kept, bits))
+
+
+def _clamp16(x: torch.Tensor) -> torch.Tensor:
+    """``x16`` of section 4.2."""
+    return x.clamp(-(2.0**15), 2.0**15 - 1)
+
+
+def _rounded_product(matrix: torch.Tensor, columns: torch.Tensor, bits: int = MATRIX_BITS) -> torch.Tensor:
+    """(matrix @ columns + half) >> bits with the sum wrapped to 32 bits; integers in float64, all below 2**53."""
+    sums = matrix @ columns + 2.0 ** (bits - 1)
     sums -= torch.floor((sums + 2.0**31) * 2.0**-32) * 2.0**32
-    return torch.floor(sums * 2.0**-MATRIX_BITS)
+    return torch.floor(sums * 2.0**-bits)
 
 
 def _round_to_steps(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
@@ -180,11 +207,25 @@ def _band(band: int, group: _Group, spec: CodecSpec) -> tuple[int, bool]:
 
 @lru_cache(maxsize=8)
 def dct_matrix(size: int) -> tuple[tuple[int, ...], ...]:
-    """The integer matrix M[k][n] of section 4 for ``size`` channels."""
+    """The integer matrix M[k][n] of section 4.1 for the DCT of ``size`` channels."""
 
     def entry(k: int, n: int) -> int:
         scale = math.sqrt((1 if k == 0 else 2) / size)
         value = 2**MATRIX_BITS * scale * math.cos(math.pi * (2 * n + 1) * k / (2 * size))
         return int(math.copysign(math.floor(abs(value) + 0.5), value))
+
+    return tuple(tuple(entry(k, n) for n in range(size)) for k in range(size))
+
+
+@lru_cache(maxsize=8)
+def hadamard_matrix(size: int) -> tuple[tuple[int, ...], ...]:
+    """The integer matrix M[k][n] of section 4.1 for the Walsh-Hadamard transform of ``size`` channels."""
+    digits = size.bit_length() - 1
+    magnitude: int = math.floor(2**MATRIX_BITS / math.sqrt(size) + 0.5)
+
+    def entry(k: int, n: int) -> int:
+        mirrored = int(f"{k ^ k >> 1:0{digits}b}"[::-1], 2)
+        is_negative = (mirrored & n).bit_count() % 2 == 1
+        return -magnitude if is_negative else magnitude
 
     return tuple(tuple(entry(k, n) for n in range(size)) for k in range(size))
