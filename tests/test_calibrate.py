@@ -108,8 +108,11 @@ def test_policy_covers_the_range_and_is_smallest() -> None:
     assert sparse.activation == "relu"
     assert sparse.spec.zero_point == 0
     assert smooth.activation == "none"
-    assert smooth.spec.transform == "dct"
-    assert smooth.spec.permutation is not None
+    # All channels are combinations of the sine and the cosine of one number.
+    assert (smooth.spec.transform, smooth.spec.transform_size, smooth.spec.kept_band_count) == ("klt", 16, 2)
+    others = [candidate for candidate in DEFAULT_CANDIDATES if candidate.transform != "klt"]
+    by_dct = calibrate(model, make_batches(), ["smooth"], candidates=others).layers["smooth"].spec
+    assert by_dct.transform == "dct" and by_dct.permutation is not None
     for name, layer in policy.layers.items():
         for x in maps_of(model, name):
             coded = x.relu() if layer.activation == "relu" else x
@@ -130,6 +133,40 @@ def test_choice_is_by_exact_size() -> None:
         sizes[policy.layers["smooth"]] = sum(map(len, frames))
     chosen = calibrate(model, batches, ["smooth"]).layers["smooth"]
     assert sizes[chosen] == min(sizes.values())
+
+
+def test_principal_components() -> None:
+    torch.manual_seed(4)
+    mixing = torch.randn(6, 3, dtype=torch.float64)
+    x = torch.einsum("ck,nkhw->nchw", mixing, torch.randn(2, 3, 40, 30, dtype=torch.float64)) + 5.0
+    moments = ChannelMoments(6)
+    moments.update(x)
+    rows, variances, means = moments.principal_components()
+    flat = x.permute(1, 0, 2, 3).reshape(6, -1).numpy()
+    np.testing.assert_allclose(rows @ rows.T, np.eye(6), atol=1e-9)
+    np.testing.assert_allclose(means, flat.mean(axis=1))
+    components = rows @ (flat - means[:, None])
+    np.testing.assert_allclose(components.var(axis=1), variances, atol=1e-9)
+    assert (np.diff(variances) <= 0).all() and variances[3:].max() < 1e-9 < variances[2]
+    assert (rows[np.arange(6), np.abs(rows).argmax(axis=1)] > 0).all()
+
+
+def test_transforms_are_tried_on_images_they_were_not_learned_from() -> None:
+    # Each image is a direction of its own: rows learned from some of them do not fit the others.
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Identity())
+    batches = [torch.randn(1, 64, 1, 1) * torch.randn(1, 1, 6, 6) for _ in range(8)]
+    spec = calibrate(model, batches, ["0"], embed_spec=False).layers["0"].spec
+    assert spec.transform != "klt"
+    klt = [candidate for candidate in DEFAULT_CANDIDATES if candidate.transform == "klt"]
+    with wrap(model, calibrate(model, batches, ["0"], candidates=klt)) as session:
+        model(torch.randn(1, 64, 1, 1) * torch.randn(1, 1, 6, 6))
+    assert session.stats[0].snr_db < 10
+
+
+def test_effort_is_that_of_all_specs() -> None:
+    policy = calibrate(make_model(), make_batches(), {"sparse": "relu", "smooth": "none"}, effort=3)
+    assert {layer.spec.effort for layer in policy.layers.values()} == {3}
 
 
 def test_step_rule_and_bits() -> None:

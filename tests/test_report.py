@@ -41,6 +41,7 @@ RESULT = DemoResult(
     batch_size=2,
     layers=LAYERS,
     bits_per_value=4.1,
+    basis_bytes=1_234_567,
     section_shares={"header": 0.01, "payload": 0.99},
     agreeing=2,
     mean_confidence=0.625,

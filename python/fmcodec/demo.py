@@ -102,6 +102,7 @@ def run_demo(
         batch_size=batch_size,
         layers=_layer_results(outcome.layers, policy, coded_layers(model)),
         bits_per_value=outcome.totals.bits_per_value or 0.0,
+        basis_bytes=sum(len(p.spec.basis.to_bytes()) for p in policy.layers.values() if p.spec.basis is not None),
         section_shares={name: count / bits for name, count in outcome.totals.section_bits.items()},
         agreeing=outcome.agreeing,
         mean_confidence=outcome.mean_confidence,
@@ -171,6 +172,7 @@ def _calibrated(
         views,
         coded_layers(model),
         step_rule=relative_rms(relative_step),
+        embed_spec=False,
         threads=threads,
         progress=lambda name, done: progress.update(tasks[name], completed=done),
     )
@@ -179,7 +181,8 @@ def _calibrated(
 def _evaluate(model: nn.Module, policy: Policy, inputs: _Inputs, threads: int, progress: Progress) -> _Outcome:
     """Runs the plain and the coded network on all images."""
     uncoded, confidence = _answers(model, inputs, _tracker(progress, "Network, maps as they are", inputs.count))
-    with wrap(model, policy, threads=threads) as session:
+    # Specs are in the policy, which the decoder has, as hardware loads its parameters once.
+    with wrap(model, policy, threads=threads, embed_spec=False) as session:
         coded, _ = _answers(model, inputs, _tracker(progress, "Network, maps coded", inputs.count))
     return _Outcome(
         layers=session.stats,
@@ -217,7 +220,7 @@ def _simulation_is_equal(model: nn.Module, policy: Policy, inputs: _Inputs, thre
     """Whether mode ``simulate`` gives the logits of mode ``codec`` bit for bit on the first batch."""
     batch = next(iter(inputs.batches()))
     with torch.inference_mode():
-        with wrap(model, policy, threads=threads):
+        with wrap(model, policy, threads=threads, embed_spec=False):
             coded = model(batch)
         with wrap(model, policy, mode="simulate"):
             simulated = model(batch)
@@ -244,9 +247,11 @@ def _layer_results(
 
 
 def _transform(layer: LayerPolicy) -> str:
-    """Name of the transform, with a star if channels are reordered."""
+    """Name of the transform: a DCT with a star if channels are reordered, a KLT with its rank."""
     if layer.spec.transform == "identity":
         return "identity"
+    if layer.spec.transform == "klt":
+        return f"KLT {layer.spec.kept_band_count}"
     return f"DCT {layer.spec.transform_size}" + ("*" if layer.spec.permutation is not None else "")
 
 

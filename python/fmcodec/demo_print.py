@@ -24,7 +24,8 @@ def _layer_table(result: DemoResult) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
         title=f"{result.network}: every coded feature map",
-        caption="* channels reordered | ReLU6: coded before or after it, or there is none\n"
+        caption="DCT n*: channels reordered | KLT r: r components kept\n"
+        "ReLU6: coded before or after it, or there is none\n"
         "bits per value of whole streams | ratio to 8 bits | zeros among decoded values\n"
         "share of all values",
     )
@@ -39,7 +40,7 @@ def _layer_table(result: DemoResult) -> Table:
             layer.transform,
             layer.position,
             f"{layer.bits_per_value:.2f}",
-            f"{layer.ratio:.2f}",
+            f"{layer.ratio:.1f}",
             db(layer.snr_db),
             f"{layer.zero_share:.1%}",
             f"{layer.traffic_share:.1%}",

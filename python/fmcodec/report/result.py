@@ -54,7 +54,8 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     """All numbers of one run.
 
     ``agreeing`` counts images whose top-1 class is the same with and without coding; ``mean_confidence`` is the mean
-    probability that the network without coding gives its top-1 class. Energies are of mode fmtc2019, in joules for one
+    probability that the network without coding gives its top-1 class. ``basis_bytes`` are those of the bases of all
+    KLTs, which are in the policy and not in frames. Energies are of mode fmtc2019, in joules for one
     image; throughput is in 1e9 bytes of float32 per second.
     """
 
@@ -66,6 +67,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int
     layers: tuple[LayerResult, ...]
     bits_per_value: float
+    basis_bytes: int
     section_shares: dict[str, float]
     agreeing: int
     mean_confidence: float

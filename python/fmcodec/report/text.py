@@ -44,6 +44,10 @@ def totals(result: DemoResult) -> list[tuple[str, str]]:
     rows = [
         ("Bits per value", f"{result.bits_per_value:.3f} in whole streams ({sections})"),
         (
+            "Bases of KLTs",
+            f"{result.basis_bytes / 1e6:.2f} MB in the policy, loaded once like weights; not in the bits per value",
+        ),
+        (
             "Ratio to 8 bits",
             f"{result.ratio:.2f} over all traffic, {result.mean_layer_ratio:.2f} as the mean of {layers} layers",
         ),

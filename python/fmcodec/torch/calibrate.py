@@ -6,20 +6,22 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 import torch
 from torch import nn
 
-from fmcodec import TableStatistics, encode
+from fmcodec import Basis, TableStatistics, decode, encode
 from fmcodec.policy import Activation, LayerPolicy, Policy
-from fmcodec.spec import CodecSpec
-from fmcodec.torch.statistics import ChannelMoments, RangeStatistics
+from fmcodec.spec import MOST_KLT_BITS, CodecSpec, Transform
+from fmcodec.torch.statistics import ChannelMoments, PrincipalComponents, RangeStatistics, energies
 from fmcodec.torch.wrap import activate, find_modules, single_tensor
 
 StepRule = Callable[[RangeStatistics], float]
 Where = Literal["output", "input"]
+When = Literal["before", "after"]  # the activation
 Observer = Callable[[str, torch.Tensor], None]
 
 # Largest value each activation lets through.
@@ -32,19 +34,21 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     transform, transform_size
-        As in `CodecSpec`.
+        As in `CodecSpec`. ``"klt"`` is one group of all channels, with the principal components of the samples; those
+        whose variance is below the error of rounding, a twelfth of the step squared, are not kept.
     activation
         Code the map ``"before"`` or ``"after"`` the activation that follows its layer.
     permute
         Whether channels are reordered so that neighbours are alike (`ChannelMoments.greedy_order`).
     refinement
         Levels are this many times finer than the step, and every band step is this number: the map is then quantized
-        in the transform domain. 1 quantizes it before the transform.
+        in the transform domain. 1 quantizes it before the transform. With ``"klt"`` it is halved until levels have 15
+        bits and coefficients 16.
     """
 
-    transform: Literal["identity", "dct"] = "identity"
+    transform: Transform = "identity"
     transform_size: int = 1
-    activation: Literal["before", "after"] = "after"
+    activation: When = "after"
     permute: bool = False
     refinement: int = 1
 
@@ -59,7 +63,12 @@ DEFAULT_CANDIDATES = (
         for size in (4, 8, 16)
         for permute in (False, True)
     ),
+    *(Candidate(transform="klt", activation=activation, refinement=16) for activation in ("before", "after")),
 )
+
+# A coefficient this many standard deviations from 0 must fit 16 bits.
+KLT_HEAD_ROOM = 16.0
+LARGEST_COEFFICIENT = 2**15 - 1
 
 
 def relative_rms(relative_step: float = 0.2) -> StepRule:
@@ -82,6 +91,7 @@ def calibrate(
     candidates: Sequence[Candidate] = DEFAULT_CANDIDATES,
     step_rule: StepRule | None = None,
     head_room: float = 0.25,
+    effort: int = 2,
     static_tables: bool = False,
     embed_spec: bool = True,
     threads: int = 1,
@@ -89,9 +99,12 @@ def calibrate(
 ) -> Policy:
     """Chooses a spec for every layer: the candidate whose frames are smallest on the sample batches.
 
-    Pass 1 measures ranges and fixes the step of each layer, the same for all its candidates, so that they make about
-    the same error. Pass 2 encodes each map with each candidate and keeps the smallest total. Pass 3, with
-    ``static_tables``, gathers code tables for the chosen specs. Maps are never kept: memory does not grow with batches.
+    Pass 1 measures ranges and moments, and fixes the step of each layer, the same for all its candidates. Pass 2
+    encodes every second image with each candidate, whose transform was learned from the other images, and keeps the
+    smallest total among those whose error is at most 1.25 times that of rounding to the step (a twelfth of its square,
+    after the activation), or the one with the smallest error if there are none. The transform that was chosen is then
+    learned from all images. Pass 3, with ``static_tables``, gathers code tables for the chosen specs. Maps are never
+    kept: memory does not grow with batches.
 
     Parameters
     ----------
@@ -111,10 +124,13 @@ def calibrate(
     head_room
         Share by which the levels reach beyond the smallest and largest value seen. Levels have 8 bits if these cover
         that range (what is left over widens it on both sides) and as many as needed, up to 16, otherwise.
+    effort
+        Of all specs, as in `CodecSpec`.
     static_tables
         Whether the specs get code tables, so that streams carry none.
     embed_spec
-        Whether sizes include the spec, as they do in frames that hold it.
+        Whether sizes include the spec, as they do in frames that hold it. A basis can be larger than a map: with
+        `wrap` and ``embed_spec=False``, frames refer to the spec of the policy instead.
     threads
         Threads of each encode.
     progress
@@ -140,26 +156,32 @@ def calibrate(
     report = progress or (lambda name, count: None)
 
     measures = {name: _Measure(activation) for name, activation in activations.items()}
-    needs_order = any(candidate.permute for candidate in candidates)
+    wanted: set[When] = {candidate.activation for candidate in candidates if candidate.transform == "klt"}
+    if any(candidate.permute for candidate in candidates):
+        wanted.add("after")
 
     def measure(name: str, x: torch.Tensor) -> None:
-        measures[name].update(x, needs_order)
+        measures[name].update(x, wanted)
 
     batch_count = _run(model, batches, list(activations), where, measure, lambda count: report("measure", count))
-    rule = step_rule or relative_rms()
-    trials: dict[str, list[LayerPolicy]] = {}
-    for name in activations:
-        plans = [measures[name].plan(candidate, rule, head_room, where) for candidate in candidates]
-        trials[name] = list(dict.fromkeys(plans))
-    sizes = {name: [0] * len(entries) for name, entries in trials.items()}
+    rules = _Rules(step_rule or relative_rms(), head_room, where, effort)
+    trials: dict[str, list[_Trial]] = {}
+    for name, measured in measures.items():
+        # Candidates that come to the same are tried once.
+        plans = {measured.plan(c, rules, learns_from_all=False): c for c in reversed(candidates)}
+        trials[name] = [_Trial(plans[layer], layer) for layer in reversed(plans)]
+        measured.images = 0
 
     def count_bytes(name: str, x: torch.Tensor) -> None:
-        for index, trial in enumerate(trials[name]):
-            coded = activate(x, trial.activation).contiguous()
-            sizes[name][index] += len(encode(coded, trial.spec, threads=threads, embed_spec=embed_spec))
+        held_out = measures[name].held_out(x)
+        for trial in trials[name] if held_out.numel() else ():
+            trial.add(held_out, activations[name], threads, embed_spec)
 
     _run(model, batches, list(activations), where, count_bytes, lambda count: report("choose", count))
-    chosen = {name: trials[name][sizes[name].index(min(sizes[name]))] for name in activations}
+    chosen = {
+        name: measured.plan(_choose(trials[name], measured.step(rules.step)), rules)
+        for name, measured in measures.items()
+    }
     if static_tables:
         chosen = _with_tables(model, batches, chosen, lambda count: report("tables", count))
     return Policy(
@@ -172,38 +194,113 @@ def calibrate(
     )
 
 
+class _Rules(NamedTuple):
+    """What all plans have in common."""
+
+    step: StepRule
+    head_room: float
+    where: Where
+    effort: int
+
+
+# How far the error of a candidate may be above that of rounding to the step.
+ERROR_MARGIN = 1.25
+
+
+class _Trial:
+    """What a candidate needs for the images that its transform was not learned from."""
+
+    def __init__(self, candidate: Candidate, layer: LayerPolicy) -> None:
+        self.candidate = candidate
+        self.layer = layer
+        self.size_bytes = self.values = 0
+        self.squared_error = 0.0
+
+    def add(self, x: torch.Tensor, activation: Activation, threads: int, embed_spec: bool) -> None:
+        spec = self.layer.spec
+        coded = activate(x, self.layer.activation).contiguous()
+        frame = encode(coded, spec, threads=threads, embed_spec=embed_spec)
+        decoded = torch.empty_like(coded)
+        decode(frame, spec=None if embed_spec else spec, out=decoded, max_bytes=coded.nbytes, threads=threads)
+        self.size_bytes += len(frame)
+        self.values += x.numel()
+        self.squared_error += energies(activate(x, activation), activate(decoded, activation))[1]
+
+
+def _choose(trials: list[_Trial], step: float) -> Candidate:
+    """The candidate with the fewest bytes among those with hardly more error than rounding to the step makes."""
+    faithful = [trial for trial in trials if trial.squared_error <= ERROR_MARGIN * step**2 / 12 * trial.values]
+    if not faithful:
+        return min(trials, key=lambda trial: trial.squared_error).candidate
+    return min(faithful, key=lambda trial: trial.size_bytes).candidate
+
+
 class _Measure:
     """What pass 1 learns about one layer."""
 
     def __init__(self, activation: Activation) -> None:
         self.activation: Activation = activation
+        self.images = 0  # so far in this pass
+        self.all_images = 0
         self.before = RangeStatistics()
         self.after = RangeStatistics()
-        self.moments: ChannelMoments | None = None
+        # Of even and odd images, so that a transform learned from the ones can be tried on the others.
+        self.moments: dict[When, tuple[ChannelMoments, ChannelMoments]] = {}
+        self._components: dict[tuple[When, bool], PrincipalComponents] = {}
 
     @cached_property
     def order(self) -> tuple[int, ...] | None:
         """Channel order for transforms, if moments were gathered. Read it only after the last update."""
-        return self.moments.greedy_order() if self.moments else None
+        return self._moments("after", learns_from_all=True).greedy_order() if self.moments else None
 
-    def update(self, x: torch.Tensor, needs_order: bool) -> None:
+    def _when(self, activation: When) -> When:
+        """Without an activation there is one map only."""
+        return "before" if self.activation == "none" else activation
+
+    def update(self, x: torch.Tensor, wanted: set[When]) -> None:
         after = activate(x, self.activation)
         self.before.update(x)
+        if not (math.isfinite(self.before.minimum) and math.isfinite(self.before.sum)):
+            raise ValueError("a map holds NaN or infinity")
         if self.activation != "none":
             self.after.update(after)
-        if needs_order:
-            self.moments = self.moments or ChannelMoments(x.shape[1])
-            self.moments.update(after)
+        for when in {self._when(activation) for activation in wanted}:
+            moments = self.moments.setdefault(when, (ChannelMoments(x.shape[1]), ChannelMoments(x.shape[1])))
+            seen = after if when == "after" else x
+            for parity in (0, 1):
+                moments[parity].update(seen[(self.images + parity) % 2 :: 2])
+        self.images += x.shape[0]
+        self.all_images = self.images
 
-    def plan(self, candidate: Candidate, rule: StepRule, head_room: float, where: Where) -> LayerPolicy:
-        """Policy of the layer if it is coded as ``candidate`` says."""
-        activation: Activation = self.activation if candidate.activation == "after" else "none"
+    def held_out(self, x: torch.Tensor) -> torch.Tensor:
+        """The odd images of a map, or the only one there is."""
+        first = (self.images + 1) % 2
+        self.images += x.shape[0]
+        return x[first::2] if self.all_images > 1 else x
+
+    def step(self, rule: StepRule) -> float:
         step = rule(self.before if self.activation == "none" else self.after)
         # A map of zeros: any step codes it.
-        step = step if step > 0 else 1.0
+        return step if step > 0 else 1.0
+
+    def _moments(self, activation: When, *, learns_from_all: bool) -> ChannelMoments:
+        even, odd = self.moments[self._when(activation)]
+        merged = ChannelMoments(len(even.sums))
+        merged.merge(even)
+        if learns_from_all:
+            merged.merge(odd)
+        return merged
+
+    def plan(self, candidate: Candidate, rules: _Rules, *, learns_from_all: bool = True) -> LayerPolicy:
+        """Policy of the layer if it is coded as ``candidate`` says."""
+        activation: Activation = self.activation if candidate.activation == "after" else "none"
+        step, head_room = self.step(rules.step), rules.head_room
         low, high = self.before.minimum * (1 + head_room), self.before.maximum * (1 + head_room)
         if activation != "none":
             low, high = 0.0, min(high, ACTIVATION_LIMIT[activation])
+        if candidate.transform == "klt":
+            spec = self._klt(candidate, step, low, high, learns_from_all).replace(effort=rules.effort)
+            return LayerPolicy(spec=spec, where=rules.where, activation=activation)
         fine_step = step / candidate.refinement
         zero_point, bits = _level_range(low / fine_step, high / fine_step)
         spec = CodecSpec(
@@ -214,8 +311,37 @@ class _Measure:
             transform_size=candidate.transform_size,
             band_steps=(candidate.refinement,),
             permutation=self.order if candidate.permute else None,
+            effort=rules.effort,
         )
-        return LayerPolicy(spec=spec, where=where, activation=activation)
+        return LayerPolicy(spec=spec, where=rules.where, activation=activation)
+
+    def _klt(self, candidate: Candidate, step: float, low: float, high: float, learns_from_all: bool) -> CodecSpec:
+        """The spec of a KLT of all channels."""
+        key = self._when(candidate.activation), learns_from_all
+        if key not in self._components:
+            moments = self._moments(candidate.activation, learns_from_all=learns_from_all)
+            self._components[key] = moments.principal_components()
+        rows, variances, means = self._components[key]
+        kept = max(1, int(np.count_nonzero(variances > step**2 / 12)))
+        refinement = candidate.refinement
+        largest = KLT_HEAD_ROOM * math.sqrt(variances[0]) / step
+        while refinement > 1 and max((high - low) / step / 2, largest) * refinement > LARGEST_COEFFICIENT:
+            refinement //= 2
+        fine_step = step / refinement
+        zero_point, bits = _level_range(low / fine_step, high / fine_step)
+        bits = min(bits, MOST_KLT_BITS)
+        zero_point = min(zero_point, 2**bits - 1)
+        levels = np.rint(means / fine_step).clip(-zero_point, 2**bits - 1 - zero_point).astype(np.int64)
+        return CodecSpec(
+            step=fine_step,
+            zero_point=zero_point,
+            bits=bits,
+            transform="klt",
+            transform_size=len(means),
+            kept_bands=kept,
+            band_steps=(refinement,),
+            basis=Basis.from_array(rows[:kept], levels),
+        )
 
 
 def _level_range(low: float, high: float) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -149,23 +150,48 @@ class RangeStatistics(msgspec.Struct):
         return math.sqrt(self.sum_of_squares / self.count) if self.count else 0.0
 
 
+class PrincipalComponents(NamedTuple):
+    """Eigenvectors of the covariance of channels, the largest variance first; see `ChannelMoments`."""
+
+    rows: npt.NDArray[np.float64]  # components by channels, orthonormal
+    variances: npt.NDArray[np.float64]  # of each component, in units of the values squared
+    means: npt.NDArray[np.float64]  # of each channel
+
+
 class ChannelMoments:
-    """Products of all pairs of channels summed over positions, in float64: how alike channels are."""
+    """Sums of channels and of products of all pairs of channels over positions, in float64: how alike channels are."""
 
     def __init__(self, channels: int) -> None:
         self.count = 0
+        self.sums: npt.NDArray[np.float64] = np.zeros(channels)
         self.products: npt.NDArray[np.float64] = np.zeros((channels, channels))
 
     def update(self, x: torch.Tensor) -> None:
         """Adds all positions of a map (N, C, H, W)."""
         for image in x.detach().to(torch.float64).flatten(2):
+            self.sums += image.sum(dim=1).cpu().numpy()
             self.products += (image @ image.T).cpu().numpy()
         self.count += x.shape[0] * math.prod(x.shape[2:])
 
     def merge(self, other: ChannelMoments) -> None:
         """Adds the positions another object has seen."""
         self.count += other.count
+        self.sums += other.sums
         self.products += other.products
+
+    def principal_components(self) -> PrincipalComponents:
+        """The Karhunen-Loeve transform of the channels (principal component analysis).
+
+        The entry of largest magnitude of each row, the first of several, is positive. Without positions all variances
+        are 0.
+        """
+        means = self.sums / max(self.count, 1)
+        covariance = self.products / max(self.count, 1) - np.outer(means, means)
+        variances, columns = np.linalg.eigh(covariance)
+        rows = columns.T[::-1]
+        largest = np.argmax(np.abs(rows), axis=1)
+        rows = rows * np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)[:, None]
+        return PrincipalComponents(rows, np.maximum(variances[::-1], 0.0), means)
 
     def greedy_order(self) -> tuple[int, ...]:
         """Channel order in which neighbours are alike: a permutation for `CodecSpec`.
