@@ -26,12 +26,12 @@ def _layer_table(result: DemoResult) -> Table:
         title=f"{result.network}: every coded feature map",
         caption="DCT n*: channels reordered | KLT r: r components kept\n"
         "ReLU6: coded before or after it, or there is none\n"
-        "bits per value of whole streams | ratio to 8 bits | zeros among decoded values\n"
-        "share of all values",
+        "bits per value of whole streams | ratio to 8 bits | dB of signal to noise\n"
+        "zeros among decoded values | share of all values",
     )
     for title in ("layer", "C x H x W", "transform", "ReLU6"):
         table.add_column(title, no_wrap=True)
-    for title in ("bits", "ratio", "SNR dB", "zeros", "share"):
+    for title in ("bits", "ratio", "dB", "zeros", "share"):
         table.add_column(title, justify="right", no_wrap=True)
     for layer in result.layers:
         table.add_row(
