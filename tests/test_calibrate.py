@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fmcodec import CodecSpec, encode, inspect
-from fmcodec.torch import Candidate, ChannelMoments, RangeStatistics, calibrate, relative_rms, wrap
+from fmcodec import ChannelMoments, CodecSpec, encode, inspect
+from fmcodec.torch import Candidate, RangeStatistics, calibrate, relative_rms, wrap
 from fmcodec.torch.calibrate import DEFAULT_CANDIDATES
 
 

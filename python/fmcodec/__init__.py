@@ -21,6 +21,7 @@ from fmcodec.errors import (
     UnsupportedVersionError,
 )
 from fmcodec.isa import active_isa, available_isas, build_info, force_isa
+from fmcodec.klt import ChannelMoments, klt_spec
 from fmcodec.spec import CodecSpec, TableClass, Tables
 from fmcodec.table_statistics import TableStatistics
 
@@ -29,6 +30,7 @@ __version__ = _core.version
 __all__ = [
     "Basis",
     "BlockInfo",
+    "ChannelMoments",
     "ChecksumError",
     "CodecSpec",
     "CorruptStreamError",
@@ -53,5 +55,6 @@ __all__ = [
     "error_bound",
     "force_isa",
     "inspect",
+    "klt_spec",
     "relayout",
 ]

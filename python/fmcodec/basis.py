@@ -18,7 +18,7 @@ ENTRY_BITS = (8, 16)
 class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The basis of the transform ``"klt"`` (docs/format.md, section 4.2): means and rows of integers.
 
-    `Basis.from_array` makes one from floating-point rows, `fmcodec.torch.ChannelMoments.klt` from samples.
+    `Basis.from_array` makes one from floating-point rows, `klt_spec` a whole spec from samples.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from fmcodec.codec import Layout, encode, inspect, relayout
+from fmcodec.compare import RELATIVE_STEPS, compare_transforms, plot_transforms, transform_table
 from fmcodec.files import load_array, save_decoded
 from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORM_SIZES, WORD_SIZES, CodecSpec, CodeLayout
 
@@ -43,7 +44,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except ModuleNotFoundError as error:
-            extra = "demo" if context.invoked_subcommand == "demo" else "torch"
+            extra = {"demo": "demo", "transforms": "report"}.get(context.invoked_subcommand or "", "torch")
             raise _Failure(f"{error}: this needs more packages, pip install 'fmcodec[{extra}]'") from error
         except (ValueError, TypeError, OSError, EOFError) as error:
             raise _Failure(error) from error
@@ -141,6 +142,43 @@ def inspect_command(source: Path, spec_text: str | None, as_json: bool) -> None:
     click.echo(f"size    {info.size_bytes} bytes, {info.bits_per_value:.3f} bits per value")
     click.echo(f"bits    {', '.join(f'{name} {bits}' for name, bits in info.sections.items())}")
     click.echo(f"spec    {info.spec.to_json()}{' (not in the frame)' if info.has_external_spec else ''}")
+
+
+@main.command("transforms")
+@click.argument("source", metavar="IN", type=EXISTING_FILE)
+@click.option("--samples", type=EXISTING_FILE, help="Other maps of the layer, to learn KLT and channel order from.")
+@click.option(
+    "--step", "steps", type=float, multiple=True, help="Step as a share of the map's RMS; several may be given."
+)
+@click.option("--effort", type=click.IntRange(1, 3), default=2, show_default=True, help="1 is fastest, 3 smallest.")
+@click.option("--plot", type=FILE, help="Draw the points to this file (.png, .svg, .pdf).")
+@KEY
+@THREADS
+def transforms_command(
+    source: Path,
+    samples: Path | None,
+    steps: tuple[float, ...],
+    effort: int,
+    plot: Path | None,
+    key: str | None,
+    threads: int,
+) -> None:
+    """Code the feature map of IN (.npy, .npz or .pt) with every transform: bits per value and signal-to-noise ratio.
+
+    Points are marked as best if no other one has fewer bits and as good a ratio. Without --samples, KLT and channel
+    order are learned from the map itself. Frames are counted without their spec, which holds the basis of the KLT.
+    """
+    points = compare_transforms(
+        load_array(source, key),
+        samples=None if samples is None else load_array(samples, key),
+        relative_steps=steps or RELATIVE_STEPS,
+        effort=effort,
+        threads=threads,
+    )
+    click.echo(transform_table(points))
+    if plot is not None:
+        plot_transforms(points, plot, source.name)
+        click.echo(f"Plot: {plot}")
 
 
 @main.command("demo")

@@ -2,12 +2,11 @@
 
 from fmcodec.torch.calibrate import Candidate, calibrate, relative_rms
 from fmcodec.torch.simulate import simulate
-from fmcodec.torch.statistics import ChannelMoments, LayerStatistics, RangeStatistics, Totals
+from fmcodec.torch.statistics import LayerStatistics, RangeStatistics, Totals
 from fmcodec.torch.wrap import Session, wrap
 
 __all__ = [
     "Candidate",
-    "ChannelMoments",
     "LayerStatistics",
     "RangeStatistics",
     "Session",

@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-import numpy as np
 import torch
 from torch import nn
 
-from fmcodec import Basis, TableStatistics, decode, encode
+from fmcodec import TableStatistics, decode, encode
+from fmcodec.klt import ChannelMoments, PrincipalComponents, klt_spec, level_range
 from fmcodec.policy import Activation, LayerPolicy, Policy
-from fmcodec.spec import MOST_KLT_BITS, CodecSpec, Transform
-from fmcodec.torch.statistics import ChannelMoments, PrincipalComponents, RangeStatistics, energies
+from fmcodec.spec import CodecSpec, Transform
+from fmcodec.torch.statistics import RangeStatistics, energies
 from fmcodec.torch.wrap import activate, find_modules, single_tensor
 
 StepRule = Callable[[RangeStatistics], float]
@@ -65,10 +65,6 @@ DEFAULT_CANDIDATES = (
     ),
     *(Candidate(transform="klt", activation=activation, refinement=16) for activation in ("before", "after")),
 )
-
-# A coefficient this many standard deviations from 0 must fit 16 bits.
-KLT_HEAD_ROOM = 16.0
-LARGEST_COEFFICIENT = 2**15 - 1
 
 
 def relative_rms(relative_step: float = 0.2) -> StepRule:
@@ -268,7 +264,7 @@ class _Measure:
             moments = self.moments.setdefault(when, (ChannelMoments(x.shape[1]), ChannelMoments(x.shape[1])))
             seen = after if when == "after" else x
             for parity in (0, 1):
-                moments[parity].update(seen[(self.images + parity) % 2 :: 2])
+                moments[parity].update(seen[(self.images + parity) % 2 :: 2].float().cpu().numpy())
         self.images += x.shape[0]
         self.all_images = self.images
 
@@ -299,10 +295,11 @@ class _Measure:
         if activation != "none":
             low, high = 0.0, min(high, ACTIVATION_LIMIT[activation])
         if candidate.transform == "klt":
-            spec = self._klt(candidate, step, low, high, learns_from_all).replace(effort=rules.effort)
+            components = self._components_of(candidate.activation, learns_from_all=learns_from_all)
+            spec = klt_spec(components, step, low, high, refinement=candidate.refinement).replace(effort=rules.effort)
             return LayerPolicy(spec=spec, where=rules.where, activation=activation)
         fine_step = step / candidate.refinement
-        zero_point, bits = _level_range(low / fine_step, high / fine_step)
+        zero_point, bits = level_range(low / fine_step, high / fine_step)
         spec = CodecSpec(
             step=fine_step,
             zero_point=zero_point,
@@ -315,45 +312,12 @@ class _Measure:
         )
         return LayerPolicy(spec=spec, where=rules.where, activation=activation)
 
-    def _klt(self, candidate: Candidate, step: float, low: float, high: float, learns_from_all: bool) -> CodecSpec:
-        """The spec of a KLT of all channels."""
-        key = self._when(candidate.activation), learns_from_all
+    def _components_of(self, activation: When, *, learns_from_all: bool) -> PrincipalComponents:
+        key = self._when(activation), learns_from_all
         if key not in self._components:
-            moments = self._moments(candidate.activation, learns_from_all=learns_from_all)
+            moments = self._moments(activation, learns_from_all=learns_from_all)
             self._components[key] = moments.principal_components()
-        rows, variances, means = self._components[key]
-        kept = max(1, int(np.count_nonzero(variances > step**2 / 12)))
-        refinement = candidate.refinement
-        largest = KLT_HEAD_ROOM * math.sqrt(variances[0]) / step
-        while refinement > 1 and max((high - low) / step / 2, largest) * refinement > LARGEST_COEFFICIENT:
-            refinement //= 2
-        fine_step = step / refinement
-        zero_point, bits = _level_range(low / fine_step, high / fine_step)
-        bits = min(bits, MOST_KLT_BITS)
-        zero_point = min(zero_point, 2**bits - 1)
-        levels = np.rint(means / fine_step).clip(-zero_point, 2**bits - 1 - zero_point).astype(np.int64)
-        return CodecSpec(
-            step=fine_step,
-            zero_point=zero_point,
-            bits=bits,
-            transform="klt",
-            transform_size=len(means),
-            kept_bands=kept,
-            band_steps=(refinement,),
-            basis=Basis.from_array(rows[:kept], levels),
-        )
-
-
-def _level_range(low: float, high: float) -> tuple[int, int]:
-    """Zero point and bits whose levels cover ``low`` to ``high`` (in steps), as far as 16 bits reach."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError("a map holds NaN or infinity, or no values at all")
-    below, above = math.ceil(max(-low, 0.0)), math.ceil(max(high, 0.0))
-    bits = min(16, max(8, (below + above).bit_length()))
-    spare = 2**bits - 1 - below - above
-    if not below:
-        return 0, bits
-    return min(2**bits - 1, max(0, below + spare // 2)), bits
+        return self._components[key]
 
 
 def _with_tables(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import torch
 
 # Values turned to float64 at a time: 1 MiB, so that the copies stay in the cache.
@@ -148,65 +145,6 @@ class RangeStatistics(msgspec.Struct):
     def rms(self) -> float:
         """Root of the mean square, 0 if there are no values."""
         return math.sqrt(self.sum_of_squares / self.count) if self.count else 0.0
-
-
-class PrincipalComponents(NamedTuple):
-    """Eigenvectors of the covariance of channels, the largest variance first; see `ChannelMoments`."""
-
-    rows: npt.NDArray[np.float64]  # components by channels, orthonormal
-    variances: npt.NDArray[np.float64]  # of each component, in units of the values squared
-    means: npt.NDArray[np.float64]  # of each channel
-
-
-class ChannelMoments:
-    """Sums of channels and of products of all pairs of channels over positions, in float64: how alike channels are."""
-
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self.sums: npt.NDArray[np.float64] = np.zeros(channels)
-        self.products: npt.NDArray[np.float64] = np.zeros((channels, channels))
-
-    def update(self, x: torch.Tensor) -> None:
-        """Adds all positions of a map (N, C, H, W)."""
-        for image in x.detach().to(torch.float64).flatten(2):
-            self.sums += image.sum(dim=1).cpu().numpy()
-            self.products += (image @ image.T).cpu().numpy()
-        self.count += x.shape[0] * math.prod(x.shape[2:])
-
-    def merge(self, other: ChannelMoments) -> None:
-        """Adds the positions another object has seen."""
-        self.count += other.count
-        self.sums += other.sums
-        self.products += other.products
-
-    def principal_components(self) -> PrincipalComponents:
-        """The Karhunen-Loeve transform of the channels (principal component analysis).
-
-        The entry of largest magnitude of each row, the first of several, is positive. Without positions all variances
-        are 0.
-        """
-        means = self.sums / max(self.count, 1)
-        covariance = self.products / max(self.count, 1) - np.outer(means, means)
-        variances, columns = np.linalg.eigh(covariance)
-        rows = columns.T[::-1]
-        largest = np.argmax(np.abs(rows), axis=1)
-        rows = rows * np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)[:, None]
-        return PrincipalComponents(rows, np.maximum(variances[::-1], 0.0), means)
-
-    def greedy_order(self) -> tuple[int, ...]:
-        """Channel order in which neighbours are alike: a permutation for `CodecSpec`.
-
-        It starts with the strongest channel and goes on with the one nearest to the last by mean squared difference,
-        E[a^2] + E[b^2] - 2 E[ab]: correlated and of similar size, mean included, which is what a DCT codes in few bits.
-        Ties go to the smaller channel number.
-        """
-        powers = np.diag(self.products)
-        distances = powers[:, None] + powers[None, :] - 2 * self.products
-        order = [int(np.argmax(powers))] if len(powers) else []
-        for _ in range(len(powers) - 1):
-            distances[:, order[-1]] = np.inf
-            order.append(int(np.argmin(distances[order[-1]])))
-        return tuple(order)
 
 
 def energies(reference: torch.Tensor, decoded: torch.Tensor) -> tuple[float, float]:

@@ -1,0 +1,131 @@
+"""The Karhunen-Loeve transform of channels: moments that stream and merge, and the spec that they make."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fmcodec.basis import Basis
+from fmcodec.spec import MOST_KLT_BITS, CodecSpec
+
+# A coefficient this many standard deviations from 0 must fit 16 bits.
+HEAD_ROOM = 16.0
+LARGEST_COEFFICIENT = 2**15 - 1
+
+
+class PrincipalComponents(NamedTuple):
+    """Eigenvectors of the covariance of channels, the largest variance first; see `ChannelMoments`."""
+
+    rows: npt.NDArray[np.float64]  # components by channels, orthonormal
+    variances: npt.NDArray[np.float64]  # of each component, in units of the values squared
+    means: npt.NDArray[np.float64]  # of each channel
+
+
+class ChannelMoments:
+    """Sums of channels and of products of all pairs of channels over positions, in float64: how alike channels are."""
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self.sums: npt.NDArray[np.float64] = np.zeros(channels)
+        self.products: npt.NDArray[np.float64] = np.zeros((channels, channels))
+
+    def update(self, x: npt.ArrayLike) -> None:
+        """Adds all positions of a map (C, H, W), or (N, C, H, W)."""
+        maps = np.asarray(x)
+        for image in maps.reshape(-1, len(self.sums), math.prod(maps.shape[-2:])):
+            values = image.astype(np.float64)
+            self.sums += values.sum(axis=1)
+            self.products += values @ values.T
+            self.count += values.shape[1]
+
+    def merge(self, other: ChannelMoments) -> None:
+        """Adds the positions another object has seen."""
+        self.count += other.count
+        self.sums += other.sums
+        self.products += other.products
+
+    def principal_components(self) -> PrincipalComponents:
+        """The Karhunen-Loeve transform of the channels (principal component analysis).
+
+        The entry of largest magnitude of each row, the first of several, is positive. Without positions all variances
+        are 0.
+        """
+        means = self.sums / max(self.count, 1)
+        covariance = self.products / max(self.count, 1) - np.outer(means, means)
+        variances, columns = np.linalg.eigh(covariance)
+        rows = columns.T[::-1]
+        largest = np.argmax(np.abs(rows), axis=1)
+        rows = rows * np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)[:, None]
+        return PrincipalComponents(rows, np.maximum(variances[::-1], 0.0), means)
+
+    def greedy_order(self) -> tuple[int, ...]:
+        """Channel order in which neighbours are alike: a permutation for `CodecSpec`.
+
+        It starts with the strongest channel and goes on with the one nearest to the last by mean squared difference,
+        E[a^2] + E[b^2] - 2 E[ab]: correlated and of similar size, mean included, which is what a DCT codes in few bits.
+        Ties go to the smaller channel number.
+        """
+        powers = np.diag(self.products)
+        distances = powers[:, None] + powers[None, :] - 2 * self.products
+        order = [int(np.argmax(powers))] if len(powers) else []
+        for _ in range(len(powers) - 1):
+            distances[:, order[-1]] = np.inf
+            order.append(int(np.argmin(distances[order[-1]])))
+        return tuple(order)
+
+
+def klt_spec(
+    components: PrincipalComponents, step: float, low: float, high: float, *, refinement: int = 16
+) -> CodecSpec:
+    """A spec with a KLT of all channels, quantized with ``step`` in the transform domain.
+
+    Components whose variance is at most a twelfth of the step squared are not kept: to drop them makes no more error
+    than to round the others.
+
+    Parameters
+    ----------
+    components
+        `ChannelMoments.principal_components` of samples.
+    step
+        Step of the components, in units of the values.
+    low, high
+        Range of the values.
+    refinement
+        Levels are this many times finer than the step. It is halved until levels fit 15 bits, and coefficients of 16
+        standard deviations fit 16.
+    """
+    rows, variances, means = components
+    kept = max(1, int(np.count_nonzero(variances > step**2 / 12)))
+    largest = max((high - low) / 2, HEAD_ROOM * math.sqrt(variances[0])) / step
+    while refinement > 1 and largest * refinement > LARGEST_COEFFICIENT:
+        refinement //= 2
+    fine_step = step / refinement
+    zero_point, bits = level_range(low / fine_step, high / fine_step)
+    bits = min(bits, MOST_KLT_BITS)
+    zero_point = min(zero_point, 2**bits - 1)
+    levels = np.rint(means / fine_step).clip(-zero_point, 2**bits - 1 - zero_point).astype(np.int64)
+    return CodecSpec(
+        step=fine_step,
+        zero_point=zero_point,
+        bits=bits,
+        transform="klt",
+        transform_size=len(means),
+        kept_bands=kept,
+        band_steps=(refinement,),
+        basis=Basis.from_array(rows[:kept], levels),
+    )
+
+
+def level_range(low: float, high: float) -> tuple[int, int]:
+    """Zero point and bits whose levels cover ``low`` to ``high`` (in steps), as far as 16 bits reach."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("a map holds NaN or infinity, or no values at all")
+    below, above = math.ceil(max(-low, 0.0)), math.ceil(max(high, 0.0))
+    bits = min(16, max(8, (below + above).bit_length()))
+    spare = 2**bits - 1 - below - above
+    if not below:
+        return 0, bits
+    return min(2**bits - 1, max(0, below + spare // 2)), bits
