@@ -227,7 +227,13 @@ def transforms(draw: st.DrawFn, channels: int, bits: int, zero_point: int) -> di
     divisors = [size for size in range(1, channels + 1) if channels % size == 0]
     size = draw(st.sampled_from({"identity": [1], "klt": divisors}.get(transform, [4, 8, 16, 32])))
     kept_bands = draw(st.integers(1, size))
-    fields = {"transform": transform, "transform_size": size, "kept_bands": kept_bands}
+    spatial_size = draw(st.sampled_from([1, 1, 1, 2, 4, 8])) if bits <= 14 else 1
+    fields = {
+        "transform": transform,
+        "transform_size": size,
+        "kept_bands": kept_bands,
+        "spatial_size": spatial_size,
+    }
     if transform == "klt":
         low = -zero_point
         fields["basis"] = draw(bases(channels // size, kept_bands, size, low, low + 2**bits - 1))

@@ -43,6 +43,10 @@ MANY_SPECS = [
     DCT,
     DCT.replace(transform_size=32, kept_bands=11, band_steps=tuple(range(8, 40))),
     CodecSpec(step=0.001, bits=14, zero_point=5000, transform="dct", transform_size=4),
+    DCT.replace(transform="hadamard", transform_size=8, spatial_size=2),
+    CodecSpec(step=0.01, bits=12, zero_point=1500, spatial_size=4, band_steps=(24,)),
+    CodecSpec(step=0.02, bits=10, zero_point=300, spatial_size=8, band_steps=(9,), effort=1, block_shape=(20, 30)),
+    DCT.replace(transform_size=4, spatial_size=4, effort=3),
 ]
 
 

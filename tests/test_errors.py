@@ -504,7 +504,7 @@ SPEC_CASES = [
     (22, "word_bits must be 8, 16, 32 or 64", serial_case(24)),
     (22, "word_bits must be 8, 16, 32 or 64", serial_case(128)),
     (22, "spec section is too short", STATIC._replace(section=serial_section(8)[:22]).build()),
-    (13, "reserved spec flags", section_case(13, b"\7")),
+    (13, "reserved spec flags", section_case(13, b"\x17")),
     (14, "list in the spec section", section_case(14, b"\0\0\0\0")),
     (14, "list in the spec section", section_case(14, b"\xff\xff\xff\xff")),
     (14, "list in the spec section", STATIC._replace(section=STATIC.section[:21]).build()),

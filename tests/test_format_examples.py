@@ -18,7 +18,7 @@ from fmcodec._core import kernels
 from fmcodec.reference import lattice
 from fmcodec.reference.lengths import divide, weight_key
 from fmcodec.reference.tables import ones_of_64
-from fmcodec.reference.transform import matrix_product
+from fmcodec.reference.transform import coefficients_from_spatial, matrix_product, spatial_from_coefficients
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
 FENCE = re.compile(r"^```(hex|bits|numbers) name=(\S+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -209,6 +209,23 @@ def check_klt_group(example: Example) -> None:
         assert codec.decode(codec.encode(x, spec)).reshape(-1).tolist() == rows["decoded levels"]
 
 
+def check_spatial_cell(example: Example) -> None:
+    rows = example.rows
+    cell = np.array([rows["cell, row 0"], rows["cell, row 1"]])
+    matrix = reference.dct_matrix(2)
+    along_rows = matrix_product(matrix, cell.T).T
+    assert along_rows.tolist() == [rows["along rows, row 0"], rows["along rows, row 1"]]
+    spatial = spatial_from_coefficients(cell.reshape(1, 4, 1), 2)
+    assert spatial.reshape(-1).tolist() == rows["bands 0 to 3"]
+    columns = matrix_product(matrix.T, spatial.reshape(2, 2))
+    assert columns.tolist() == [rows["decoded columns, row 0"], rows["decoded columns, row 1"]]
+    decoded = coefficients_from_spatial(spatial, 2).reshape(2, 2).tolist()
+    assert decoded == [rows["decoded cell, row 0"], rows["decoded cell, row 1"]]
+    x = cell.astype(np.uint8).reshape(1, 2, 2)
+    for codec in (fmcodec, reference):
+        assert codec.decode(codec.encode(x, CodecSpec(spatial_size=2))).tolist() == [decoded]
+
+
 def check_raw_block(example: Example) -> None:
     symbols = np.array(example.numbers("symbols"))
     # Static tables for zeros only: what is not zero has no code.
@@ -334,6 +351,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "masked-stream": check_masked_stream,
     "dct-group": check_dct_group,
     "klt-group": check_klt_group,
+    "spatial-cell": check_spatial_cell,
     "raw-block": check_raw_block,
     "patched-block": check_patched_block,
     "contexts": check_contexts,

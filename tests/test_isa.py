@@ -83,6 +83,7 @@ specs = [
     CodecSpec(step=0.07, bits=6, block_shape=(3, 5), dead_zone=0.7, band_steps=(2,)),
     CodecSpec(step=0.01, bits=8, zero_point=128, transform="dct", transform_size=16, kept_bands=7, band_steps=(3,)),
     CodecSpec(step=0.001, bits=14, zero_point=8000, transform="dct", transform_size=8, nonfinite="clamp"),
+    CodecSpec(step=0.01, bits=10, zero_point=500, transform="hadamard", transform_size=8, spatial_size=2),
 ]
 for x in tensors:
     for spec in specs:

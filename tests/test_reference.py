@@ -22,7 +22,7 @@ from fmcodec.errors import (
     TruncatedStreamError,
     UnsupportedVersionError,
 )
-from fmcodec.reference import choice, classes, entropy, lattice
+from fmcodec.reference import choice, classes, entropy, lattice, transform
 from fmcodec.reference.quantize import bfloat16_type, to_binary32
 from fmcodec.spec import CodecSpec, TableClass, Tables
 
@@ -65,12 +65,16 @@ def through_stages(x: np.ndarray[Any, Any], spec: CodecSpec, dtype: str) -> np.n
     levels = reference.levels_from_values(to_binary32(x, dtype), spec)
     channels = x.shape[1]
     if x.size:
-        by_channel = levels.transpose(1, 0, 2, 3).reshape(channels, -1)
-        coefficients = reference.coefficients_from_levels(by_channel, spec)
-        symbols = reference.symbols_from_coefficients(coefficients, spec, channels)
-        coefficients = reference.coefficients_from_symbols(symbols, spec, channels)
-        by_channel = reference.levels_from_coefficients(coefficients, spec, channels)
-        levels = by_channel.reshape(channels, x.shape[0], *x.shape[2:]).transpose(1, 0, 2, 3)
+        size = spec.spatial_size
+        cells = transform.cells_from_images(levels.transpose(1, 0, 2, 3), size)
+        coefficients = reference.coefficients_from_levels(cells.reshape(channels, -1), spec)
+        spatial = transform.spatial_from_coefficients(coefficients.reshape(-1, *cells.shape[1:]), size)
+        symbols = reference.symbols_from_coefficients(spatial.reshape(len(spatial), -1), spec, channels)
+        spatial = reference.coefficients_from_symbols(symbols, spec, channels)
+        coefficients = transform.coefficients_from_spatial(spatial.reshape(-1, *cells.shape[1:]), size)
+        restored = reference.levels_from_coefficients(coefficients.reshape(len(spatial), -1), spec, channels)
+        by_channel = transform.images_from_cells(restored.reshape(cells.shape), size, *x.shape[2:])
+        levels = by_channel.transpose(1, 0, 2, 3)
     return reference.values_from_levels(levels, spec, dtype)
 
 

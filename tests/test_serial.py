@@ -35,6 +35,7 @@ SPECS = {
     "masked": CodecSpec(step=0.9),
     "low-bits": CodecSpec(step=0.001, bits=16, zero_point=30000),
     "dct": CodecSpec(step=0.01, bits=12, zero_point=1500, transform="dct", transform_size=8, band_steps=(24,)),
+    "spatial": CodecSpec(step=0.01, bits=12, zero_point=1500, spatial_size=2, band_steps=(24,)),
     "neighbours": CodecSpec(step=0.4, zero_point=100, effort=3),
     "long-codes": CodecSpec(step=0.002, zero_point=100, max_code_length=15),
     "blocks": CodecSpec(step=0.1, zero_point=60, block_shape=(5, 7)),

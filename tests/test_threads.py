@@ -20,6 +20,7 @@ from fmcodec import CodecSpec
 SPECS = [
     CodecSpec(step=0.05, zero_point=60, block_shape=(4, 9)),
     CodecSpec(step=0.01, bits=12, zero_point=900, transform="dct", transform_size=8, block_shape=(5, 5)),
+    CodecSpec(step=0.01, bits=12, zero_point=900, spatial_size=4, block_shape=(4, 4), band_steps=(5,)),
 ]
 
 
@@ -28,7 +29,7 @@ def tensor(seed: int, shape: tuple[int, ...] = (20, 45, 50)) -> Any:
     return np.random.default_rng(seed).laplace(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["identity", "dct"])
+@pytest.mark.parametrize("spec", SPECS, ids=["identity", "dct", "spatial"])
 def test_number_of_threads_has_no_influence(spec: CodecSpec) -> None:
     x = tensor(0)
     frame = fmcodec.encode(x, spec)
@@ -145,7 +146,9 @@ def test_a_pool_of_new_processes() -> None:
     expected = [round_trip(seed) for seed in range(4)]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert list(pool.map(round_trip, range(4))) == expected
-        frames = list(pool.map(fmcodec.encode, [tensor(i) for i in range(4)], [SPECS[i % 2] for i in range(4)]))
+        frames = list(
+            pool.map(fmcodec.encode, [tensor(i) for i in range(4)], [SPECS[i % len(SPECS)] for i in range(4)])
+        )
     assert frames == [frame for frame, _ in expected]
 
 

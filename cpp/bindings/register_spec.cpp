@@ -82,6 +82,7 @@ void register_spec(py::module_& module) {
           [](Spec& spec, int transform) { spec.transform = static_cast<Transform>(transform); })
       .def_readwrite("transform_size", &Spec::transform_size)
       .def_readwrite("kept_bands", &Spec::kept_bands)
+      .def_readwrite("spatial_size", &Spec::spatial_size)
       .def_readwrite("band_steps", &Spec::band_steps)
       .def_readwrite("permutation", &Spec::permutation)
       .def_property(

@@ -2,6 +2,7 @@
 // The kinds of blocks (docs/format.md, section 9).
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -20,10 +21,11 @@ inline constexpr uint64_t patch_head_bytes(uint64_t patches) { return kPatchCoun
 inline constexpr int32_t kMaxRawMinimum = 1 << 20;
 
 // Most bits of a symbol: a level; a coefficient of a DCT or Hadamard transform, which is at most sqrt(32) times as
-// large and has a sign; or one of a KLT.
+// large and has a sign; or one of a KLT. A spatial transform makes it up to 8 times as large, and gives it a sign.
 inline int raw_width_bound(const Spec& spec) {
-  if (spec.transform == Transform::kKlt) return 16;
-  return spec.bits + (spec.transform == Transform::kIdentity ? 0 : 4);
+  const int spatial = spec.spatial_size > 1 ? std::countr_zero(spec.spatial_size) + 1 : 0;
+  if (spec.transform == Transform::kKlt) return 16 + spatial;
+  return spec.bits + (spec.transform == Transform::kIdentity ? 0 : 4) + spatial;
 }
 
 }  // namespace fmc

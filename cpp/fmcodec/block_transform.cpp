@@ -49,7 +49,8 @@ BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, con
       plan_(plan),
       dtype_(dtype),
       quantizer_(spec.quantizer()),
-      is_direct_(spec.has_direct_symbols()) {
+      is_direct_(spec.has_direct_symbols()),
+      places_(spec.cell_values()) {
   if (size_of(dtype) > 1 || !spec.has_direct_tokens()) return;
   has_byte_tables_ = true;
   std::array<uint8_t, 256> bytes;
@@ -84,12 +85,30 @@ uint64_t BlockTransform::run_of_channels(uint64_t positions) { return std::max<u
 
 // The transforms of a few channels run through the first-level cache, a KLT through the second.
 BlockTransform::Strip BlockTransform::strip(const TransformGroup& group) {
-  const uint64_t positions =
-      spec_.transform == Transform::kKlt
-          ? std::max(kProductPositions, kKltStripValues / group.size / kProductPositions * kProductPositions)
-          : kStripValues / group.size;
-  const size_t stride = positions + kSlackBytes / sizeof(int32_t);
-  return {rows_.reserve(group.size * stride), stride, positions};
+  const uint64_t values = spec_.transform == Transform::kKlt ? kKltStripValues : kStripValues;
+  uint64_t positions = values / (group.size * places_);
+  // Vectors may write behind the positions of a place, up to the next one.
+  if (spec_.transform == Transform::kKlt || places_ > 1)
+    positions = std::max(kProductPositions, positions / kProductPositions * kProductPositions);
+  const size_t stride = places_ * positions + kSlackBytes / sizeof(int32_t);
+  return {rows_.reserve(group.size * stride), stride, positions, positions};
+}
+
+// The DCT over the rows and then over the columns of each cell (section 4.4).
+void BlockTransform::forward_cells(int32_t* row, const Strip& strip, size_t count) const {
+  const size_t size = spec_.spatial_size, place = strip.place_stride;
+  if (size == 1) return;
+  const int32_t* const matrix = dct_matrix(spec_.spatial_size);
+  for (size_t i = 0; i < size; ++i) kernels_.forward_dct(matrix, size, row + i * size * place, place, count);
+  for (size_t j = 0; j < size; ++j) kernels_.forward_dct(matrix, size, row + j * place, size * place, count);
+}
+
+void BlockTransform::inverse_cells(int32_t* row, const Strip& strip, size_t count) const {
+  const size_t size = spec_.spatial_size, place = strip.place_stride;
+  if (size == 1) return;
+  const int32_t* const matrix = dct_matrix(spec_.spatial_size);
+  for (size_t j = 0; j < size; ++j) kernels_.inverse_dct(matrix, size, row + j * place, size * place, count);
+  for (size_t i = 0; i < size; ++i) kernels_.inverse_dct(matrix, size, row + i * size * place, place, count);
 }
 
 int32_t* BlockTransform::forward_group(const TransformGroup& group, const Strip& strip, size_t count) {
@@ -176,21 +195,28 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
     for (uint64_t position = 0; position < block.positions; position += strip.positions) {
       const size_t count = std::min(strip.positions, block.positions - position);
       for (uint32_t n = 0; n < group.size; ++n) {
-        is_finite &= kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position), count,
-                                                 quantizer_, strip.rows + n * strip.stride);
+        for (uint64_t place = 0; place < places_; ++place) {
+          is_finite &=
+              kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position, place), count,
+                                          quantizer_, strip.rows + n * strip.stride + place * strip.place_stride);
+        }
       }
-      int32_t* const coefficients = forward_group(group, strip, count);
+      int32_t* const coefficients = forward_group(group, strip, row_count(strip, count));
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = coefficients + k * strip.stride;
+        forward_cells(row, strip, count);
         const int32_t step = plan_.step(group, k);
-        if (step > 1)
-          kernels_.quantize_band(row, count, step, static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone))));
-        const uint64_t band = group.first_kept_band + k;
-        kernels_.measure_symbols(row, count, ranges.of(band));
-        if (tokens != nullptr) {
-          kernels_.symbols_to_tokens(row, count, 0, tokens + band * block.positions + position);
-        } else {
-          std::copy_n(row, count, symbols + band * block.positions + position);
+        const auto rounding = static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone)));
+        for (uint64_t place = 0; place < places_; ++place) {
+          int32_t* const part = row + place * strip.place_stride;
+          if (step > 1) kernels_.quantize_band(part, count, step, rounding);
+          const uint64_t band = (group.first_kept_band + k) * places_ + place;
+          kernels_.measure_symbols(part, count, ranges.of(band));
+          if (tokens != nullptr) {
+            kernels_.symbols_to_tokens(part, count, 0, tokens + band * block.positions + position);
+          } else {
+            std::copy_n(part, count, symbols + band * block.positions + position);
+          }
         }
       }
     }

@@ -16,7 +16,8 @@
 
 namespace fmc {
 
-// The values of a block, channel by channel, the positions of a channel next to each other.
+// The values of a block, channel by channel, the positions of a channel next to each other. With cells of several
+// values, each place of a cell has a plane of its own (planar.h).
 template <typename Value>
 struct PlanarBlock {
   Value* values;
@@ -67,7 +68,7 @@ class BlockTransform {
                    const RangeList& ranges) const;
   uint64_t channel_of(uint64_t input) const { return spec_.permutation.empty() ? input : spec_.permutation[input]; }
   template <typename Value>
-  auto channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const;
+  auto channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position, uint64_t place = 0) const;
   bool is_contiguous_at(int64_t channel_stride, uint64_t positions) const {
     return spec_.permutation.empty() && channel_stride == static_cast<int64_t>(positions);
   }
@@ -76,23 +77,32 @@ class BlockTransform {
   uint64_t inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band);
   template <class Source>
   uint64_t gather_tokens(const Source& source, uint64_t first_band, uint64_t most, uint64_t positions);
-  // Room for the rows of a strip of a group, at most `positions` of each.
+  // Room for the rows of a strip of a group, one for each channel or coefficient. In a row, each place of a cell has at
+  // most `positions` integers, `place_stride` apart.
   struct Strip {
     int32_t* rows;
     size_t stride;
+    size_t place_stride;
     uint64_t positions;
   };
   Strip strip(const TransformGroup& group);
   // Both work on `count` positions of a strip, and return the rows of coefficients, or of levels.
   int32_t* forward_group(const TransformGroup& group, const Strip& strip, size_t count);
   int32_t* inverse_group(const TransformGroup& group, const Strip& strip, size_t count);
+  // The integers of a row that the channel transform works on, all places of the cells.
+  size_t row_count(const Strip& strip, size_t count) const {
+    return places_ == 1 ? count : (places_ - 1) * strip.place_stride + count;
+  }
+  void forward_cells(int32_t* row, const Strip& strip, size_t count) const;
+  void inverse_cells(int32_t* row, const Strip& strip, size_t count) const;
 
   const KernelTable& kernels_;
   const Spec& spec_;
   const BandPlan& plan_;
   Dtype dtype_;
   Quantizer quantizer_;
-  bool is_direct_;  // symbols are levels
+  bool is_direct_;   // symbols are levels
+  uint64_t places_;  // values of a cell
   // For values of 8 bits: the kernels' results for every value and every token.
   bool has_byte_tables_ = false;
   bool is_byte_identity_ = false;  // both tables are
@@ -102,10 +112,10 @@ class BlockTransform {
 };
 
 template <typename Value>
-auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position) const {
+auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, uint64_t position, uint64_t place) const {
   using Byte = std::conditional_t<std::is_const_v<Value>, const uint8_t, uint8_t>;
   const int64_t element =
-      static_cast<int64_t>(channel_of(input)) * block.channel_stride + static_cast<int64_t>(position);
+      static_cast<int64_t>(channel_of(input) * places_ + place) * block.channel_stride + static_cast<int64_t>(position);
   return reinterpret_cast<Byte*>(block.values) + element * static_cast<int64_t>(size_of(dtype_));
 }
 
@@ -172,23 +182,35 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
     const Strip strip = this->strip(group);
     for (uint64_t position = 0; position < block.positions; position += strip.positions) {
       const size_t count = std::min(strip.positions, block.positions - position);
-      for (uint32_t k = 0; k < group.size; ++k) {
+      // A basis has no rows for what is not kept.
+      const uint32_t inputs = spec_.transform == Transform::kKlt ? group.kept : group.size;
+      for (uint32_t k = 0; k < inputs; ++k) {
         int32_t* const row = strip.rows + k * strip.stride;
-        const BandSource band = k < group.kept ? source(group.first_kept_band + k) : BandSource{nullptr, nullptr};
-        if (band.symbols != nullptr) {
-          std::copy_n(band.symbols + position, count, row);
-        } else if (band.tokens != nullptr) {
-          kernels_.tokens_to_symbols(band.tokens + position, count, quantizer_.token_minimum, 0, row);
-        } else {
-          std::fill_n(row, count, 0);
+        if (k >= group.kept) {
+          std::fill_n(row, row_count(strip, count), 0);
           continue;
         }
-        kernels_.dequantize_band(row, count, plan_.step(group, k));
+        for (uint64_t place = 0; place < places_; ++place) {
+          int32_t* const part = row + place * strip.place_stride;
+          const BandSource band = source((group.first_kept_band + k) * places_ + place);
+          if (band.symbols != nullptr) {
+            std::copy_n(band.symbols + position, count, part);
+          } else if (band.tokens != nullptr) {
+            kernels_.tokens_to_symbols(band.tokens + position, count, quantizer_.token_minimum, 0, part);
+          } else {
+            std::fill_n(part, count, 0);
+            continue;
+          }
+          kernels_.dequantize_band(part, count, plan_.step(group, k));
+        }
+        inverse_cells(row, strip, count);
       }
-      const int32_t* const levels = inverse_group(group, strip, count);
+      const int32_t* const levels = inverse_group(group, strip, row_count(strip, count));
       for (uint32_t n = 0; n < group.size; ++n) {
-        kernels_.dequantize_levels(dtype_, levels + n * strip.stride, count, quantizer_,
-                                   channel(block, group.first_input + n, position));
+        for (uint64_t place = 0; place < places_; ++place) {
+          kernels_.dequantize_levels(dtype_, levels + n * strip.stride + place * strip.place_stride, count, quantizer_,
+                                     channel(block, group.first_input + n, position, place));
+        }
       }
     }
   }

@@ -24,8 +24,9 @@ std::vector<uint64_t> blocks_in(const Tiling& tiling, const Region& region) {
   for (uint64_t image = region.image; image < region.image + region.extent.images; ++image) {
     for (uint64_t block = image * per_image; block < (image + 1) * per_image; ++block) {
       const Tile tile = tiling.tile(block);
-      if (overlaps(tile.row, tile.rows, region.row, region.extent.rows) &&
-          overlaps(tile.column, tile.columns, region.column, region.extent.columns)) {
+      const uint64_t cell = tiling.cell;
+      if (overlaps(tile.row * cell, tile.rows * cell, region.row, region.extent.rows) &&
+          overlaps(tile.column * cell, tile.columns * cell, region.column, region.extent.columns)) {
         blocks.push_back(block);
       }
     }
@@ -61,7 +62,7 @@ void decode(Bytes bytes, const Frame& frame, const Region& region, const Mutable
   if (region.extent.values() == 0) return;
   const Tiling& tiling = frame.tiling;
   const unsigned __int128 block_bytes = static_cast<unsigned __int128>(tiling.tile_rows) * tiling.tile_columns *
-                                        tiling.shape.channels * size_of(frame.dtype);
+                                        tiling.cell * tiling.cell * tiling.shape.channels * size_of(frame.dtype);
   if (block_bytes > max_block_bytes) {
     throw Error(ErrorCode::kLimit, "a block of the frame has more than " + std::to_string(max_block_bytes) + " bytes");
   }
@@ -74,15 +75,16 @@ void decode(Bytes bytes, const Frame& frame, const Region& region, const Mutable
             scratch = Buffer<uint8_t>()](size_t s) mutable {
       for (size_t i = shares[s]; i < shares[s + 1]; ++i) {
         const Tile tile = tiling.tile(blocks[i]);
-        if (contains(region, tile, plan.channels()) && is_planar(out, tile)) {
+        if (tiling.cell == 1 && contains(region, tile, plan.channels()) && is_planar(out, tile)) {
           void* const origin = out.at(tile.image - region.image, 0, tile.row - region.row, tile.column - region.column);
           decoder.decode(blocks[i], {origin, out.channel_stride, tile.positions()});
           continue;
         }
-        void* const planes = scratch.reserve(plan.channels() * tile.positions() * size_of(frame.dtype));
+        const uint64_t plane_count = plan.channels() * frame.spec.cell_values();
+        void* const planes = scratch.reserve(plane_count * tile.positions() * size_of(frame.dtype));
         const auto stride = static_cast<int64_t>(tile.positions());
         decoder.decode(blocks[i], {planes, stride, tile.positions()});
-        scatter({planes, stride, tile.positions()}, tile, region, out);
+        scatter({planes, stride, tile.positions()}, tile, tiling.cell, region, out);
       }
     };
   });

@@ -137,7 +137,7 @@ uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
   const uint64_t kept = BandPlan(spec, shape.channels).kept_bands();
   const uint64_t blocks = tiling.block_count(), groups = spec.tables ? 0 : tiling.group_count();
   const auto width = static_cast<uint64_t>(raw_width_bound(spec));
-  const uint64_t symbol_bits = shape.values() / std::max<uint64_t>(shape.channels, 1) * kept * width;
+  const uint64_t symbol_bits = shape.images * tiling.rows() * tiling.columns() * kept * width;
   return frame_head_bytes(spec, false, blocks + groups) + groups * class_section_bound(kept) +
          blocks * (kRawHeadBytes + static_cast<uint64_t>(spec.block_word_bits()) / 8) + symbol_bits / 8;
 }

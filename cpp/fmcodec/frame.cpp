@@ -70,18 +70,19 @@ Tile Tiling::tile(uint64_t block) const {
   const uint64_t per_image = tiles_per_image();
   const uint64_t in_image = block % per_image;
   Tile tile{block / per_image, in_image / tiles_per_row() * tile_rows, in_image % tiles_per_row() * tile_columns, 0, 0};
-  tile.rows = std::min<uint64_t>(tile_rows, shape.rows - tile.row);
-  tile.columns = std::min<uint64_t>(tile_columns, shape.columns - tile.column);
+  tile.rows = std::min<uint64_t>(tile_rows, rows() - tile.row);
+  tile.columns = std::min<uint64_t>(tile_columns, columns() - tile.column);
   return tile;
 }
 
 Tiling choose_tiling(const Spec& spec, const TensorShape& shape) {
-  Tiling tiling{shape};
-  const uint64_t channels = std::max<uint64_t>(shape.channels, 1);
-  const uint64_t rows = std::max<uint64_t>(shape.rows, 1), columns = std::max<uint64_t>(shape.columns, 1);
+  Tiling tiling{shape, spec.spatial_size};
+  const uint64_t channels = std::max<uint64_t>(shape.channels, 1) * spec.cell_values();
+  const uint64_t rows = std::max<uint64_t>(tiling.rows(), 1), columns = std::max<uint64_t>(tiling.columns(), 1);
   if (spec.block_rows > 0) {
-    tiling.tile_rows = static_cast<uint32_t>(std::min<uint64_t>(spec.block_rows, rows));
-    tiling.tile_columns = static_cast<uint32_t>(std::min<uint64_t>(spec.block_columns, columns));
+    const auto cells = [&](uint64_t values) { return (values + spec.spatial_size - 1) / spec.spatial_size; };
+    tiling.tile_rows = static_cast<uint32_t>(std::min(cells(spec.block_rows), rows));
+    tiling.tile_columns = static_cast<uint32_t>(std::min(cells(spec.block_columns), columns));
   } else {
     const uint64_t positions = std::max(kTargetBlockPositions, kTargetBlockValues / channels);
     tiling.tile_columns = static_cast<uint32_t>(std::min(columns, positions));
@@ -175,6 +176,11 @@ Frame parse_frame(Bytes bytes, const Spec* external_spec) {
         "the CRC-32C of the header does not match", check_at);
 
   frame.spec = resolve_spec(frame, bytes.subspan(kHeaderBytes, frame.spec_size_bytes), external_spec);
+  frame.tiling.cell = frame.spec.spatial_size;
+  check(frame.tiling.tile_rows <= std::max<uint64_t>(frame.tiling.rows(), 1), ErrorCode::kCorrupt,
+        "tile_height is out of range", 28);
+  check(frame.tiling.tile_columns <= std::max<uint64_t>(frame.tiling.columns(), 1), ErrorCode::kCorrupt,
+        "tile_width is out of range", 32);
   const uint64_t sections = frame.spec.tables ? 0 : frame.tiling.group_count();
   const uint64_t blocks = frame.tiling.block_count();
   check(index_count == sections + blocks, ErrorCode::kCorrupt, "index_count does not match the shape", 40);

@@ -18,7 +18,7 @@ inline constexpr size_t kCheckBytes = 4;
 inline constexpr size_t kExternalSpecBytes = 8;
 inline constexpr uint64_t kMaxChannels = uint64_t{1} << 24;  // bounds the class map, which may take no bits
 
-// A rectangle of positions of one image.
+// A rectangle of positions, which are cells, of one image.
 struct Tile {
   uint64_t image, row, column;
   uint64_t rows, columns;
@@ -28,11 +28,14 @@ struct Tile {
 // How a tensor is cut into blocks and groups (section 2.2).
 struct Tiling {
   TensorShape shape;
+  uint32_t cell = 1;  // rows and columns of values in a cell
   uint32_t tile_rows = 1, tile_columns = 1;
   uint16_t blocks_per_group = 1;
 
-  uint64_t tiles_per_row() const { return (shape.columns + tile_columns - 1) / tile_columns; }
-  uint64_t tiles_per_image() const { return (shape.rows + tile_rows - 1) / tile_rows * tiles_per_row(); }
+  uint64_t rows() const { return (shape.rows + cell - 1) / cell; }
+  uint64_t columns() const { return (shape.columns + cell - 1) / cell; }
+  uint64_t tiles_per_row() const { return (columns() + tile_columns - 1) / tile_columns; }
+  uint64_t tiles_per_image() const { return (rows() + tile_rows - 1) / tile_rows * tiles_per_row(); }
   uint64_t block_count() const { return shape.values() == 0 ? 0 : shape.images * tiles_per_image(); }
   uint64_t group_count() const { return (block_count() + blocks_per_group - 1) / blocks_per_group; }
   Tile tile(uint64_t block) const;

@@ -17,11 +17,13 @@ bool is_planar(const BasicTensorView<Value>& tensor, const Tile& tile) {
          (tile.columns > 1 || tile.rows == 1 || tensor.row_stride == 1);
 }
 
-// The tile as planes; copied to `scratch` if it is not planar in memory.
-PlanarBlock<const void> gather(const TensorView& tensor, const Tile& tile, Buffer<uint8_t>& scratch);
+// The tile as planes; copied to `scratch` if it is not planar in memory. With cells of several values, channel n makes
+// a plane for each place of a cell, row by row: planes n * cell * cell and on. What a cell has beyond the border of the
+// image is the nearest value.
+PlanarBlock<const void> gather(const TensorView& tensor, const Tile& tile, uint32_t cell, Buffer<uint8_t>& scratch);
 
 // Copies the part of a planar block that lies in `region` to `out`, whose origin is the origin of the region.
-void scatter(const PlanarBlock<const void>& block, const Tile& tile, const Region& region,
+void scatter(const PlanarBlock<const void>& block, const Tile& tile, uint32_t cell, const Region& region,
              const MutableTensorView& out);
 
 }  // namespace fmc

@@ -12,7 +12,10 @@ namespace {
 
 constexpr uint8_t kHasPermutation = 1, kHasTables = 2;
 constexpr size_t kFixedSectionBytes = 18;
-constexpr int kMaxKltBits = 15;
+constexpr unsigned kSpatialShift = 2;  // in the flags
+constexpr uint8_t kSpatialFlags = 3 << kSpatialShift;
+constexpr uint32_t kMaxSpatialSize = 8;
+constexpr int kMaxKltBits = 15, kMaxSpatialBits = 14;
 constexpr uint64_t kMaxFractionBits = 14;
 
 bool is_word_size(int bits) { return bits == 8 || bits == 16 || bits == 32 || bits == 64; }
@@ -72,13 +75,13 @@ Quantizer Spec::quantizer() const {
 }
 
 int32_t Spec::token_minimum() const {
-  if (transform != Transform::kIdentity) return -128;
+  if (transform != Transform::kIdentity || spatial_size > 1) return -128;
   if (bits <= 8) return -static_cast<int32_t>(zero_point);
   return zero_point == 0 ? 0 : -128;
 }
 
 bool Spec::has_direct_symbols() const {
-  return transform == Transform::kIdentity &&
+  return transform == Transform::kIdentity && spatial_size == 1 &&
          std::all_of(band_steps.begin(), band_steps.end(), [](auto s) { return s == 1; });
 }
 
@@ -91,6 +94,10 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
   require(spec.zero_point < (1u << spec.bits), code, "zero_point is above 2^bits - 1");
   require(is_size_of(spec.transform, size), code, "transform_size does not fit the transform");
   require(spec.kept_bands >= 1 && spec.kept_bands <= size, code, "kept_bands is outside 1 to transform_size");
+  require(std::has_single_bit(spec.spatial_size) && spec.spatial_size <= kMaxSpatialSize, code,
+          "spatial_size must be 1, 2, 4 or 8");
+  require(spec.spatial_size == 1 || spec.bits <= kMaxSpatialBits, code,
+          "bits must be at most 14 with a spatial transform");
   require(spec.transform != Transform::kKlt || has_valid_basis(spec, channels), code,
           "the basis does not fit the levels or the " + std::to_string(channels) + " channels of the tensor");
   require(
@@ -124,8 +131,9 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
   append_le<uint16_t>(out, static_cast<uint16_t>(spec.transform_size));
   append_le<uint16_t>(out, static_cast<uint16_t>(spec.kept_bands));
   out.push_back(static_cast<uint8_t>(spec.code_layout));
-  out.push_back(
-      static_cast<uint8_t>((spec.permutation.empty() ? 0 : kHasPermutation) | (spec.tables ? kHasTables : 0)));
+  const auto log2_spatial = static_cast<unsigned>(std::countr_zero(spec.spatial_size));
+  out.push_back(static_cast<uint8_t>((spec.permutation.empty() ? 0u : kHasPermutation) |
+                                     (spec.tables ? kHasTables : 0u) | log2_spatial << kSpatialShift));
   append_le<uint32_t>(out, static_cast<uint32_t>(spec.band_steps.size()));
   for (const uint16_t step : spec.band_steps) append_le<uint16_t>(out, step);
   if (spec.code_layout == CodeLayout::kSerial) out.push_back(static_cast<uint8_t>(spec.word_bits));
@@ -161,7 +169,9 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
   spec.code_layout = static_cast<CodeLayout>(section[12]);
   check(spec.code_layout == CodeLayout::kWavelet || spec.code_layout == CodeLayout::kSerial, "unknown coder", 12);
   const uint8_t flags = section[13];
-  check((flags & ~(kHasPermutation | kHasTables)) == 0, "reserved spec flags are set", 13);
+  check((flags & ~(kHasPermutation | kHasTables | kSpatialFlags)) == 0, "reserved spec flags are set", 13);
+
+  spec.spatial_size = 1u << ((flags & kSpatialFlags) >> kSpatialShift);
 
   size_t at = 14;
   const auto read_u16_list = [&](std::vector<uint16_t>& list) {
@@ -205,13 +215,13 @@ BandPlan::BandPlan(const Spec& spec, uint64_t channels) : spec_(spec), channels_
   const uint64_t size = spec.transform_size;
   full_groups_ = channels / size;
   uint64_t input = full_groups_ * size;
-  kept_bands_ = full_groups_ * spec.kept_bands;
+  kept_coefficients_ = full_groups_ * spec.kept_bands;
   while (input < channels) {
     const auto group_size = static_cast<uint32_t>(std::bit_floor(channels - input));
     const auto kept = static_cast<uint32_t>((group_size * spec.kept_bands + size - 1) / size);
-    leftover_.push_back({input, kept_bands_, group_size, kept});
+    leftover_.push_back({input, kept_coefficients_, group_size, kept});
     input += group_size;
-    kept_bands_ += kept;
+    kept_coefficients_ += kept;
   }
 }
 

@@ -60,6 +60,7 @@ struct Spec {
   Transform transform = Transform::kIdentity;
   uint32_t transform_size = 1;
   uint32_t kept_bands = 1;
+  uint32_t spatial_size = 1;  // of cells, along rows and columns
   std::vector<uint16_t> band_steps{1};
   std::vector<uint16_t> permutation;   // empty: none
   std::shared_ptr<const Basis> basis;  // kKlt only
@@ -86,6 +87,7 @@ struct Spec {
   bool has_direct_tokens() const { return has_direct_symbols() && bits <= 8; }
   // Whether symbols are levels.
   bool has_direct_symbols() const;
+  uint32_t cell_values() const { return spatial_size * spatial_size; }
 };
 
 // Throws Error(kCorrupt or kArgument, as given) if a field is out of range or does not fit the tensor.
@@ -98,7 +100,7 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset);
 // One group of channels that are transformed together (section 4).
 struct TransformGroup {
   uint64_t first_input;      // number of the first transform input, and of the first band
-  uint64_t first_kept_band;  // number among the kept bands
+  uint64_t first_kept_band;  // number among the kept coefficients, each of which is a band for each value of a cell
   uint32_t size;
   uint32_t kept;
 };
@@ -110,7 +112,7 @@ class BandPlan {
   uint64_t group_count() const { return full_groups_ + leftover_.size(); }
   TransformGroup group(uint64_t index) const;
   uint64_t channels() const { return channels_; }
-  uint64_t kept_bands() const { return kept_bands_; }
+  uint64_t kept_bands() const { return kept_coefficients_ * spec_.cell_values(); }
   // Step of coefficient k of a group (section 5).
   int32_t step(const TransformGroup& group, uint32_t k) const;
 
@@ -119,7 +121,7 @@ class BandPlan {
   uint64_t channels_;
   uint64_t full_groups_;
   std::vector<TransformGroup> leftover_;
-  uint64_t kept_bands_;
+  uint64_t kept_coefficients_;
 };
 
 }  // namespace fmc

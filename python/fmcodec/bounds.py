@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmcodec.basis import Basis
-from fmcodec.reference.transform import TransformGroup, group_matrix, transform_groups
+from fmcodec.reference.transform import TransformGroup, dct_matrix, group_matrix, transform_groups
 from fmcodec.spec import CodecSpec
 
 
@@ -40,7 +40,8 @@ def level_error(spec: CodecSpec, channels: int) -> float:
 def _group_error(spec: CodecSpec, group: TransformGroup, number: int) -> float:
     low, high = spec.level_range
     size, kept = group.size, group.kept
-    errors = np.array([_symbol_error(spec, group, k) for k in range(kept)], dtype=np.float64)
+    symbol_errors = np.array([_symbol_error(spec, group, k) for k in range(kept)], dtype=np.float64)
+    errors = _coefficient_errors(spec, symbol_errors, size)
     if spec.basis is not None:
         return _klt_error(spec, spec.basis, group, number, errors)
     if size == 1:
@@ -57,6 +58,26 @@ def _group_error(spec: CodecSpec, group: TransformGroup, number: int) -> float:
     error = float((rounding + deviation).max())
     # Beyond this the 32-bit sums of the inverse transform may wrap.
     return error if largest + error < 2**19 else math.inf
+
+
+def _coefficient_errors(
+    spec: CodecSpec, symbol_errors: npt.NDArray[np.float64], channels: int
+) -> npt.NDArray[np.float64]:
+    """The largest errors of coefficients of the channel transform from those of symbols (section 4.4)."""
+    if spec.spatial_size == 1:
+        return symbol_errors
+    matrix = dct_matrix(spec.spatial_size).astype(np.float64) / 4096
+    gain = float(np.abs(matrix).sum(axis=0).max()), float(np.abs(matrix).sum(axis=1).max())
+    # Two products with a rounding each on the way to the symbol, and two on the way back.
+    there = 0.5 + 0.5 * gain[1]
+    back = 0.5 + gain[0] * (0.5 + gain[0] * (symbol_errors + there))
+    low, high = spec.level_range
+    largest = max(-low, high) * math.sqrt(channels) * 1.01 + 1
+    # The integer matrix is only nearly orthonormal, along both axes.
+    deviation = float(np.abs(matrix.T @ matrix - np.eye(spec.spatial_size)).sum(axis=1).max())
+    lost = largest * ((1 + deviation) ** 2 - 1)
+    # Beyond this the decoder clamps coefficients.
+    return back + lost if largest * spec.spatial_size * 1.01 < 2**20 else np.full_like(symbol_errors, math.inf)
 
 
 def _klt_error(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmcodec.basis import Basis
-from fmcodec.spec import MOST_KLT_BITS, CodecSpec
+from fmcodec.spec import MOST_KLT_BITS, MOST_SPATIAL_BITS, CodecSpec
 
 # A coefficient this many standard deviations from 0 must fit 16 bits.
 HEAD_ROOM = 16.0
@@ -78,7 +78,13 @@ class ChannelMoments:
 
 
 def klt_spec(
-    components: PrincipalComponents, step: float, low: float, high: float, *, refinement: int = 16
+    components: PrincipalComponents,
+    step: float,
+    low: float,
+    high: float,
+    *,
+    refinement: int = 16,
+    spatial_size: int = 1,
 ) -> CodecSpec:
     """A spec with a KLT of all channels, quantized with ``step`` in the transform domain.
 
@@ -94,18 +100,20 @@ def klt_spec(
     low, high
         Range of the values.
     refinement
-        Levels are this many times finer than the step. It is halved until levels fit 15 bits, and coefficients of 16
-        standard deviations fit 16.
+        Levels are this many times finer than the step. It is halved until levels fit 15 bits (14 with a spatial
+        transform), and coefficients of 16 standard deviations fit 16.
+    spatial_size
+        As in `CodecSpec`.
     """
     rows, variances, means = components
     kept = max(1, int(np.count_nonzero(variances > step**2 / 12)))
     largest = max((high - low) / 2, HEAD_ROOM * math.sqrt(variances[0])) / step
     while refinement > 1 and largest * refinement > LARGEST_COEFFICIENT:
         refinement //= 2
+    most_bits = MOST_KLT_BITS if spatial_size == 1 else MOST_SPATIAL_BITS
+    refinement = coarsened(refinement, step, low, high, most_bits)
     fine_step = step / refinement
-    zero_point, bits = level_range(low / fine_step, high / fine_step)
-    bits = min(bits, MOST_KLT_BITS)
-    zero_point = min(zero_point, 2**bits - 1)
+    zero_point, bits = level_range(low / fine_step, high / fine_step, most_bits)
     levels = np.rint(means / fine_step).clip(-zero_point, 2**bits - 1 - zero_point).astype(np.int64)
     return CodecSpec(
         step=fine_step,
@@ -114,17 +122,31 @@ def klt_spec(
         transform="klt",
         transform_size=len(means),
         kept_bands=kept,
+        spatial_size=spatial_size,
         band_steps=(refinement,),
         basis=Basis.from_array(rows[:kept], levels),
     )
 
 
-def level_range(low: float, high: float) -> tuple[int, int]:
-    """Zero point and bits whose levels cover ``low`` to ``high`` (in steps), as far as 16 bits reach."""
+def coarsened(refinement: int, step: float, low: float, high: float, most_bits: int) -> int:
+    """``refinement``, halved until levels so many times finer than the step cover the range with ``most_bits``."""
+    while refinement > 1 and (high - low) / step * refinement > 2**most_bits - 2:
+        refinement //= 2
+    return refinement
+
+
+def level_range(low: float, high: float, most_bits: int = 16) -> tuple[int, int]:
+    """Zero point and bits whose levels cover ``low`` to ``high`` (in steps), as far as ``most_bits`` reach.
+
+    Raises
+    ------
+    ValueError
+        The range is not finite.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("a map holds NaN or infinity, or no values at all")
     below, above = math.ceil(max(-low, 0.0)), math.ceil(max(high, 0.0))
-    bits = min(16, max(8, (below + above).bit_length()))
+    bits = min(most_bits, max(8, (below + above).bit_length()))
     spare = 2**bits - 1 - below - above
     if not below:
         return 0, bits

@@ -34,6 +34,8 @@ DEFAULT_WORD_BITS = 32
 TRANSFORM_SIZES = {"identity": (1,), "dct": (4, 8, 16, 32), "hadamard": (4, 8, 16, 32)}
 MOST_KLT_CHANNELS = 65535
 MOST_KLT_BITS = 15
+SPATIAL_SIZES = (1, 2, 4, 8)
+MOST_SPATIAL_BITS = 14
 
 
 class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -119,6 +121,9 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         A fine ``step`` with coarse ``band_steps`` quantizes in the transform domain.
     permutation
         Order in which channels enter the transform, None for their own order.
+    spatial_size
+        1, or 2, 4 or 8: what the channel transform gives is transformed over cells of so many rows and columns by the
+        integer DCT-II.
     basis
         Matrix and means of the transform ``"klt"``, None for the others.
     code_layout
@@ -136,7 +141,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     effort
         How hard the encoder looks for fewer bits: 1 (fastest) to 3 (smallest); docs/entropy.md says what each does.
     block_shape
-        Rows and columns of a block, None to choose by size. Blocks decode alone.
+        Rows and columns of a block, None to choose by size; rounded up to whole cells. Blocks decode alone.
     nonfinite
         ``"raise"`` refuses NaN and infinity, ``"clamp"`` codes NaN as 0 and infinities as the nearest level.
 
@@ -160,6 +165,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kept_bands: int | None = None
     band_steps: tuple[int, ...] = (1,)
     permutation: tuple[int, ...] | None = None
+    spatial_size: int = 1
     basis: Basis | None = None
     code_layout: CodeLayout = "wavelet"
     word_bits: int = DEFAULT_WORD_BITS
@@ -171,7 +177,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     nonfinite: Literal["raise", "clamp"] = "raise"
 
     def __post_init__(self) -> None:
-        for name in ("zero_point", "bits", "transform_size", "word_bits", "max_code_length", "effort"):
+        for name in ("zero_point", "bits", "transform_size", "spatial_size", "word_bits", "max_code_length", "effort"):
             self._normalize(name, operator.index(getattr(self, name)))
         self._normalize("step", binary32(self.step))
         self._normalize("dead_zone", float(self.dead_zone))
@@ -208,6 +214,10 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("permutation must have at most 65536 channels")
         if self.code_layout not in CODE_LAYOUTS:
             raise ValueError(f"code_layout must be one of {', '.join(CODE_LAYOUTS)}, not {self.code_layout!r}")
+        if self.spatial_size not in SPATIAL_SIZES:
+            raise ValueError(f"spatial_size must be {', '.join(map(str, SPATIAL_SIZES))}, not {self.spatial_size}")
+        if self.spatial_size > 1:
+            _check_range("bits", self.bits, 2, MOST_SPATIAL_BITS)
         if self.word_bits not in WORD_SIZES:
             raise ValueError(f"word_bits must be {', '.join(map(str, WORD_SIZES))}, not {self.word_bits}")
         if self.code_layout == "wavelet" and self.word_bits != DEFAULT_WORD_BITS:
@@ -287,7 +297,16 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
     native: _core.Spec | None = spec.__dict__.get("_native")
     if native is None:
         native = _core.Spec()
-        for name in ("step", "zero_point", "bits", "transform_size", "dead_zone", "max_code_length", "effort"):
+        for name in (
+            "step",
+            "zero_point",
+            "bits",
+            "transform_size",
+            "spatial_size",
+            "dead_zone",
+            "max_code_length",
+            "effort",
+        ):
             setattr(native, name, getattr(spec, name))
         native.word_bits = spec.word_bits
         native.code_layout = CODE_LAYOUTS[spec.code_layout]
@@ -319,6 +338,7 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
         transform=TRANSFORMS[native.transform],
         transform_size=native.transform_size,
         kept_bands=native.kept_bands,
+        spatial_size=native.spatial_size,
         band_steps=tuple(native.band_steps),
         permutation=tuple(native.permutation) or None,
         basis=None if basis is None else Basis.from_bytes(*basis),

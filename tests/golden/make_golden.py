@@ -240,6 +240,33 @@ def cases() -> list[Case]:
                 basis=mixing_basis(2, 5, 5, fraction_bits=6),
             ),
         ),
+        Case(
+            "spatial",
+            "cells of 4 x 4 that reach beyond the border, blocks",
+            scaled(smooth(25, (2, 5, 14, 11))),
+            CodecSpec(step=1 / 64, bits=14, zero_point=8192, spatial_size=4, band_steps=(7,), block_shape=(8, 12)),
+        ),
+        Case(
+            "spatial-dct",
+            "cells of 2 x 2, DCT of 4 channels and 1, channels last",
+            np.moveaxis(scaled(smooth(26, (5, 7, 6)), "float16"), 0, -1).copy(),
+            dct.replace(spatial_size=2, band_steps=(3,), kept_bands=3),
+            layout="nhwc",
+        ),
+        Case(
+            "spatial-klt",
+            "cells of 8 x 8, a KLT of two groups, contexts",
+            scaled(smooth(27, (6, 24, 16))),
+            dct.replace(
+                transform="klt",
+                transform_size=3,
+                kept_bands=2,
+                spatial_size=8,
+                band_steps=(6,),
+                effort=3,
+                basis=mixing_basis(2, 2, 3, fraction_bits=12),
+            ),
+        ),
         Case("static", "calibrated tables in the frame", fine, calibrated(CodecSpec(step=0.05, zero_point=60), fine)),
         Case(
             "static-external",

@@ -45,6 +45,7 @@ class Spec(metaclass=_ExtensionType):
     transform: int
     transform_size: int
     kept_bands: int
+    spatial_size: int
     band_steps: list[int]
     permutation: list[int]
     code_layout: int

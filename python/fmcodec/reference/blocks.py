@@ -48,6 +48,8 @@ class BlockCoder:
         else:
             self._rans = RansTables([table_class.weights for table_class in tables.classes])
         self._widest_raw = {"identity": spec.bits, "klt": 16}.get(spec.transform, spec.bits + 4)
+        if spec.spatial_size > 1:
+            self._widest_raw += spec.spatial_size.bit_length()
 
     def write(self, symbols: IntArray) -> bytes:
         """Section 10.8: nothing if all symbols are 0, else the shorter kind before padding to words, coded if equal."""

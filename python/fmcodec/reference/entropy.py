@@ -20,6 +20,8 @@ NO_LOW_BITS = np.zeros(1, dtype=np.int64)
 
 def token_minimum(spec: CodecSpec) -> int:
     """Section 6: the smallest ``h`` that a token stands for."""
+    if spec.spatial_size > 1:
+        return -128
     if spec.transform == "identity" and spec.bits <= 8:
         return -spec.zero_point
     if spec.transform == "identity" and spec.zero_point == 0:

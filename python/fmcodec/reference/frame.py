@@ -26,10 +26,14 @@ from fmcodec.reference.section import (
 )
 from fmcodec.reference.tables import read_class_section, write_class_section
 from fmcodec.reference.transform import (
+    cells_from_images,
     coefficients_from_levels,
+    coefficients_from_spatial,
     coefficients_from_symbols,
+    images_from_cells,
     kept_band_total,
     levels_from_coefficients,
+    spatial_from_coefficients,
     symbols_from_coefficients,
 )
 from fmcodec.spec import CodecSpec, Tables
@@ -73,18 +77,6 @@ class Header(NamedTuple):
         return self.images * self.channels * self.rows * self.columns
 
     @property
-    def block_count(self) -> int:
-        """Section 2.2: tiles of all images, none if the tensor has no values."""
-        if not self.value_count:
-            return 0
-        return self.images * -(-self.rows // self.tile_height) * -(-self.columns // self.tile_width)
-
-    @property
-    def group_count(self) -> int:
-        """Section 2.2: groups of blocks."""
-        return -(-self.block_count // self.blocks_per_group)
-
-    @property
     def dtype_name(self) -> str:
         """Name of the dtype."""
         return next(name for name, code in DTYPE_CODES.items() if code == self.dtype)
@@ -124,21 +116,36 @@ def read_header(frame: bytes) -> Header:
     return header
 
 
-def tiles(header: Header) -> Iterator[tuple[int, slice, slice]]:
-    """Section 2.2: image, rows and columns of every block, in order."""
+def cell_grid(header: Header, spec: CodecSpec) -> tuple[int, int]:
+    """Section 2.2: rows and columns of cells."""
+    return -(-header.rows // spec.spatial_size), -(-header.columns // spec.spatial_size)
+
+
+def block_count(header: Header, spec: CodecSpec) -> int:
+    """Section 2.2: tiles of all images, none if the tensor has no values."""
+    if not header.value_count:
+        return 0
+    rows, columns = cell_grid(header, spec)
+    return header.images * -(-rows // header.tile_height) * -(-columns // header.tile_width)
+
+
+def tiles(header: Header, spec: CodecSpec) -> Iterator[tuple[int, slice, slice]]:
+    """Section 2.2: image, rows and columns of cells of every block, in order."""
     if not header.value_count:
         return
+    rows, columns = cell_grid(header, spec)
     for image in range(header.images):
-        for row in range(0, header.rows, header.tile_height):
-            for column in range(0, header.columns, header.tile_width):
+        for row in range(0, rows, header.tile_height):
+            for column in range(0, columns, header.tile_width):
                 yield image, slice(row, row + header.tile_height), slice(column, column + header.tile_width)
 
 
 def tile_shape(spec: CodecSpec, channels: int, rows: int, columns: int) -> tuple[int, int]:
-    """Section 10.1: rows and columns of a tile; sizes of 0 count as 1."""
-    channels, rows, columns = max(channels, 1), max(rows, 1), max(columns, 1)
+    """Section 10.1: rows and columns of a tile, in cells; sizes of 0 count as 1."""
+    size = spec.spatial_size
+    channels, rows, columns = max(channels, 1) * size**2, max(-(-rows // size), 1), max(-(-columns // size), 1)
     if spec.block_shape is not None:
-        return min(spec.block_shape[0], rows), min(spec.block_shape[1], columns)
+        return min(-(-spec.block_shape[0] // size), rows), min(-(-spec.block_shape[1] // size), columns)
     positions = max(64, BLOCK_VALUES // channels)
     if columns > positions:
         return 1, positions
@@ -169,7 +176,8 @@ def encode(
         rank=x.ndim,
         reserved=0,
         blocks_per_group=min(
-            max(GROUP_VALUES // (tile_height * tile_width * max(channels, 1)), 1), MOST_BLOCKS_PER_GROUP
+            max(GROUP_VALUES // (tile_height * tile_width * max(channels, 1) * spec.spatial_size**2), 1),
+            MOST_BLOCKS_PER_GROUP,
         ),
         images=images,
         channels=channels,
@@ -195,11 +203,12 @@ def _payload_parts(values: NDArray[np.float32], header: Header, spec: CodecSpec)
     levels = levels_from_values(values, spec)
     if not levels.size:
         return []
-    by_channel = levels.transpose(1, 0, 2, 3).reshape(header.channels, -1)
-    coefficients = coefficients_from_levels(by_channel, spec)
-    symbols = symbols_from_coefficients(coefficients, spec, header.channels)
-    symbols = symbols.reshape(-1, header.images, header.rows, header.columns)
-    blocks = [symbols[:, image, rows, columns] for image, rows, columns in tiles(header)]
+    cells = cells_from_images(levels.transpose(1, 0, 2, 3), spec.spatial_size)
+    coefficients = coefficients_from_levels(cells.reshape(header.channels, -1), spec)
+    spatial = spatial_from_coefficients(coefficients.reshape(-1, *cells.shape[1:]), spec.spatial_size)
+    symbols = symbols_from_coefficients(spatial.reshape(len(spatial), -1), spec, header.channels)
+    symbols = symbols.reshape(-1, *cells.shape[2:])
+    blocks = [symbols[:, image, rows, columns] for image, rows, columns in tiles(header, spec)]
 
     parts = []
     for first in range(0, len(blocks), header.blocks_per_group):
@@ -230,7 +239,9 @@ def decode(buffer: bytes | bytearray | memoryview, *, spec: CodecSpec | None = N
         frame_spec = resolve_external(section, spec, header.channels, header.dtype_name, HEADER.size)
     else:
         frame_spec = read_spec_section(section, header.channels, header.dtype_name, HEADER.size)
-    part_count = header.block_count + (header.group_count if frame_spec.tables is None else 0)
+    _check_tiles(header, frame_spec)
+    blocks = block_count(header, frame_spec)
+    part_count = blocks + (-(-blocks // header.blocks_per_group) if frame_spec.tables is None else 0)
     if header.index_count != part_count:
         raise CorruptStreamError(f"the index has {header.index_count} entries, not {part_count}", 40)
     index = list(INDEX_ENTRY.iter_unpack(frame[index_start:check_start]))
@@ -240,6 +251,13 @@ def decode(buffer: bytes | bytearray | memoryview, *, spec: CodecSpec | None = N
     if header.flags & FLAG_NHWC:
         values = values.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(values if header.rank == 4 else values[0])
+
+
+def _check_tiles(header: Header, spec: CodecSpec) -> None:
+    rows, columns = cell_grid(header, spec)
+    for extent, limit, offset in ((header.tile_height, rows, 28), (header.tile_width, columns, 32)):
+        if extent > max(limit, 1):
+            raise CorruptStreamError(f"a tile of {extent} is larger than the image", offset)
 
 
 def _check_payload_size(frame_size: int, payload_start: int, header: Header, part_sizes: Sequence[int]) -> None:
@@ -284,17 +302,22 @@ def _values(parts: _PartReader, header: Header, spec: CodecSpec) -> NDArray[Any]
     levels = np.zeros(shape, dtype=np.int64)
     if header.value_count:
         symbols = _read_symbols(parts, header, spec)
-        coefficients = coefficients_from_symbols(symbols.reshape(len(symbols), -1), spec, header.channels)
-        levels = levels_from_coefficients(coefficients, spec, header.channels).reshape(shape)
+        cells = spec.spatial_size**2, *symbols.shape[1:]
+        spatial = coefficients_from_symbols(symbols.reshape(len(symbols) // cells[0], -1), spec, header.channels)
+        coefficients = coefficients_from_spatial(spatial.reshape(-1, *cells), spec.spatial_size)
+        levels = levels_from_coefficients(coefficients.reshape(len(coefficients), -1), spec, header.channels)
+        levels = images_from_cells(
+            levels.reshape(header.channels, *cells), spec.spatial_size, header.rows, header.columns
+        )
     return values_from_levels(levels.transpose(1, 0, 2, 3), spec, header.dtype_name)
 
 
 def _read_symbols(parts: _PartReader, header: Header, spec: CodecSpec) -> IntArray:
     """Section 2.3: kept bands by images by rows by columns, from class sections and blocks."""
     band_count = kept_band_total(spec, header.channels)
-    symbols = np.zeros((band_count, header.images, header.rows, header.columns), dtype=np.int64)
+    symbols = np.zeros((band_count, header.images, *cell_grid(header, spec)), dtype=np.int64)
     coder: BlockCoder | None = None
-    for number, (image, rows, columns) in enumerate(tiles(header)):
+    for number, (image, rows, columns) in enumerate(tiles(header, spec)):
         if number % header.blocks_per_group == 0:
             coder = BlockCoder(spec.tables or _read_tables(parts, band_count, spec), spec, band_count)
         assert coder is not None

@@ -15,6 +15,8 @@ from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORMS, CodecSpec
 
 HAS_PERMUTATION = 1
 HAS_TABLES = 2
+SPATIAL_SHIFT = 2
+SPATIAL_MASK = 3
 FIXED_PART = struct.Struct("<fHBBHHBBI")
 EXTERNAL_PART = struct.Struct("<II")
 MOST_CHANNELS = 2**24
@@ -43,6 +45,7 @@ def crc32c(data: bytes) -> int:
 def write_spec_section(spec: CodecSpec) -> bytes:
     """Section 2.4: the fields of a spec that a decoder must know."""
     flags = HAS_PERMUTATION * bool(spec.permutation) + HAS_TABLES * (spec.tables is not None)
+    flags |= (spec.spatial_size.bit_length() - 1) << SPATIAL_SHIFT
     fixed_part = FIXED_PART.pack(
         spec.step,
         spec.zero_point,
@@ -160,7 +163,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
     reader = SectionReader(data, offset)
     fixed_part = FIXED_PART.unpack(reader.read(FIXED_PART.size))
     step, zero_point, bits, transform, size, kept_bands, coder, flags, band_step_count = fixed_part
-    if transform >= len(TRANSFORMS) or coder not in CODE_LAYOUTS.values() or flags & ~(HAS_PERMUTATION | HAS_TABLES):
+    if transform >= len(TRANSFORMS) or coder not in CODE_LAYOUTS.values() or flags >= 1 << SPATIAL_SHIFT + 2:
         raise CorruptStreamError("transform, coder or flags of the spec are not valid", offset + 7)
     if dtype in ("int8", "uint8") and bits > 8:
         raise CorruptStreamError(f"levels of {bits} bits are too wide for {dtype}", offset + 6)
@@ -185,6 +188,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
             transform=TRANSFORMS[transform],
             transform_size=size,
             kept_bands=kept_bands,
+            spatial_size=1 << (flags >> SPATIAL_SHIFT & SPATIAL_MASK),
             band_steps=band_steps,
             permutation=permutation,
             basis=basis,

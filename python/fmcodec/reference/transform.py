@@ -37,10 +37,11 @@ def transform_groups(spec: CodecSpec, channel_count: int) -> list[TransformGroup
 
 def kept_band_total(spec: CodecSpec, channel_count: int) -> int:
     """Number of bands that are coded."""
+    places = spec.spatial_size**2
     if spec.transform == "identity":
-        return channel_count
+        return channel_count * places
     complete, rest = divmod(channel_count, spec.transform_size)
-    return complete * spec.kept_band_count + sum(group.kept for group in transform_groups(spec, rest))
+    return places * (complete * spec.kept_band_count + sum(group.kept for group in transform_groups(spec, rest)))
 
 
 def dct_matrix(size: int) -> IntArray:
@@ -79,6 +80,47 @@ def matrix_product(matrix: IntArray, x: IntArray, fraction_bits: int = 12) -> In
 def clamp16(x: IntArray) -> IntArray:
     """Section 4.2: ``x16``."""
     return x.clip(-(2**15), 2**15 - 1)
+
+
+def cells_from_images(levels: IntArray, size: int) -> IntArray:
+    """Section 2.2: (channels, images, rows, columns) to (channels, places, images, cell rows, cell columns)."""
+    rows, columns = levels.shape[2:]
+    padded = np.pad(levels, ((0, 0), (0, 0), (0, -rows % size), (0, -columns % size)), mode="edge")
+    channels, images, rows, columns = padded.shape
+    split = padded.reshape(channels, images, rows // size, size, columns // size, size)
+    return split.transpose(0, 3, 5, 1, 2, 4).reshape(channels, size * size, images, rows // size, columns // size)
+
+
+def images_from_cells(cells: IntArray, size: int, rows: int, columns: int) -> IntArray:
+    """The inverse of `cells_from_images`, without what is beyond the border."""
+    channels, _, images, cell_rows, cell_columns = cells.shape
+    split = cells.reshape(channels, size, size, images, cell_rows, cell_columns)
+    joined = split.transpose(0, 3, 4, 1, 5, 2).reshape(channels, images, cell_rows * size, cell_columns * size)
+    return joined[:, :, :rows, :columns]
+
+
+def spatial_from_coefficients(coefficients: IntArray, size: int) -> IntArray:
+    """Section 4.4, encoder: (coefficients, places, positions), transformed over the places."""
+    if size == 1:
+        return coefficients
+    matrix = dct_matrix(size)
+    along_rows = _product_along(matrix, coefficients.reshape(len(coefficients), size, size, -1), 2)
+    return _product_along(matrix, along_rows, 1).reshape(coefficients.shape)
+
+
+def coefficients_from_spatial(spatial: IntArray, size: int) -> IntArray:
+    """Section 4.4, decoder."""
+    if size == 1:
+        return spatial
+    matrix = dct_matrix(size).T
+    along_columns = _product_along(matrix, spatial.reshape(len(spatial), size, size, -1), 1)
+    return _product_along(matrix, along_columns, 2).reshape(spatial.shape)
+
+
+def _product_along(matrix: IntArray, x: IntArray, axis: int) -> IntArray:
+    moved = np.moveaxis(x, axis, 0)
+    product = matrix_product(matrix, moved.reshape(len(moved), -1)).reshape(moved.shape)
+    return np.moveaxis(product, 0, axis)
 
 
 def coefficients_from_levels(levels: IntArray, spec: CodecSpec) -> IntArray:
@@ -132,7 +174,7 @@ def _group_levels(bands: IntArray, spec: CodecSpec, number: int, first: int, siz
 
 
 def kept_band_steps(spec: CodecSpec, channel_count: int) -> IntArray:
-    """Section 5: ``step_of_band`` of every kept band, as a column."""
+    """Section 5: ``step_of_band`` of every kept coefficient of the channel transform, as a column."""
     steps = np.array(spec.band_steps, dtype=np.int64)
     if spec.transform == "identity":
         entries = np.arange(channel_count)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from fmcodec import TableStatistics, decode, encode
-from fmcodec.klt import ChannelMoments, PrincipalComponents, klt_spec, level_range
+from fmcodec.klt import ChannelMoments, PrincipalComponents, coarsened, klt_spec, level_range
 from fmcodec.policy import Activation, LayerPolicy, Policy
-from fmcodec.spec import CodecSpec, Transform
+from fmcodec.spec import MOST_SPATIAL_BITS, CodecSpec, Transform
 from fmcodec.torch.statistics import RangeStatistics, energies
 from fmcodec.torch.wrap import activate, find_modules, single_tensor
 
@@ -36,21 +36,27 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     transform, transform_size
         As in `CodecSpec`. ``"klt"`` is one group of all channels, with the principal components of the samples; those
         whose variance is below the error of rounding, a twelfth of the step squared, are not kept.
+    spatial_size
+        As in `CodecSpec`.
     activation
         Code the map ``"before"`` or ``"after"`` the activation that follows its layer.
     permute
         Whether channels are reordered so that neighbours are alike (`ChannelMoments.greedy_order`).
+    dead_zone
+        As in `CodecSpec`: it takes effect where band steps are above 1, so with a refinement.
     refinement
         Levels are this many times finer than the step, and every band step is this number: the map is then quantized
-        in the transform domain. 1 quantizes it before the transform. With ``"klt"`` it is halved until levels have 15
-        bits and coefficients 16.
+        in the transform domain. 1 quantizes it before the transform. It is halved until levels have 16 bits at most, 15
+        with ``"klt"`` and 14 with a spatial transform, and until coefficients of a KLT have 16.
     """
 
     transform: Transform = "identity"
     transform_size: int = 1
+    spatial_size: int = 1
     activation: When = "after"
     permute: bool = False
     refinement: int = 1
+    dead_zone: float = 0.5
 
 
 # With levels 16 times finer than the step, the roundings of levels and coefficients to integers (before, in and after a
@@ -64,6 +70,8 @@ DEFAULT_CANDIDATES = (
         for permute in (False, True)
     ),
     *(Candidate(transform="klt", activation=activation, refinement=16) for activation in ("before", "after")),
+    *(Candidate(transform="klt", activation="before", spatial_size=size, refinement=16) for size in (2, 4)),
+    Candidate(activation="after", spatial_size=4, refinement=16),
 )
 
 
@@ -296,19 +304,25 @@ class _Measure:
             low, high = 0.0, min(high, ACTIVATION_LIMIT[activation])
         if candidate.transform == "klt":
             components = self._components_of(candidate.activation, learns_from_all=learns_from_all)
-            spec = klt_spec(components, step, low, high, refinement=candidate.refinement).replace(effort=rules.effort)
+            spec = klt_spec(
+                components, step, low, high, refinement=candidate.refinement, spatial_size=candidate.spatial_size
+            ).replace(effort=rules.effort, dead_zone=candidate.dead_zone)
             return LayerPolicy(spec=spec, where=rules.where, activation=activation)
-        fine_step = step / candidate.refinement
-        zero_point, bits = level_range(low / fine_step, high / fine_step)
+        most_bits = 16 if candidate.spatial_size == 1 else MOST_SPATIAL_BITS
+        refinement = coarsened(candidate.refinement, step, low, high, most_bits)
+        fine_step = step / refinement
+        zero_point, bits = level_range(low / fine_step, high / fine_step, most_bits)
         spec = CodecSpec(
             step=fine_step,
             zero_point=zero_point,
             bits=bits,
             transform=candidate.transform,
             transform_size=candidate.transform_size,
-            band_steps=(candidate.refinement,),
+            spatial_size=candidate.spatial_size,
+            band_steps=(refinement,),
             permutation=self.order if candidate.permute else None,
             effort=rules.effort,
+            dead_zone=candidate.dead_zone,
         )
         return LayerPolicy(spec=spec, where=rules.where, activation=activation)
 

@@ -52,12 +52,14 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
     with torch.no_grad():
         planes = _to_planes(x, layout)
         _check(planes, spec)
-        levels = _quantize(planes, spec)
+        rows, columns = x.shape[-2:] if layout == "nchw" else x.shape[-3:-1]
+        levels = _to_cells(_quantize(planes, spec), rows, columns, spec.spatial_size)
         channels = torch.tensor(spec.permutation or range(levels.shape[1]), dtype=torch.int64, device=x.device)
         decoded = torch.empty_like(levels)
         for group in _groups(levels.shape[1], spec):
             inputs = channels[group.start : group.stop]
             decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec)
+        decoded = _from_cells(decoded, rows, columns, spec.spatial_size)
         return _from_planes(_dequantize(decoded, spec, x.dtype), x, layout)
 
 
@@ -87,6 +89,30 @@ def _from_planes(planes: torch.Tensor, x: torch.Tensor, layout: str) -> torch.Te
     images = x.unsqueeze(0) if x.dim() == 3 else x
     channels = -3 if layout == "nchw" else -1
     return planes.reshape(images.movedim(channels, 1).shape).movedim(1, channels).reshape(x.shape).contiguous()
+
+
+def _to_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
+    """Levels (N, C, H * W) with the positions in the order of cells: (N, C, places of a cell * cells)."""
+    if size == 1:
+        return levels
+    images = levels.reshape(*levels.shape[:2], rows, columns)
+    # The nearest level beyond the border.
+    row_of = torch.arange(-(-rows // size) * size, device=levels.device).clamp(max=max(rows - 1, 0))
+    column_of = torch.arange(-(-columns // size) * size, device=levels.device).clamp(max=max(columns - 1, 0))
+    padded = images[:, :, row_of[: len(row_of) if rows else 0]][..., column_of[: len(column_of) if columns else 0]]
+    split = padded.reshape(*padded.shape[:2], padded.shape[2] // size, size, padded.shape[3] // size, size)
+    moved = split.permute(0, 1, 3, 5, 2, 4)
+    return moved.reshape(*levels.shape[:2], padded.shape[2] * padded.shape[3])
+
+
+def _from_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
+    """The inverse of `_to_cells`, without what is beyond the border."""
+    if size == 1:
+        return levels
+    cell_rows, cell_columns = -(-rows // size), -(-columns // size)
+    split = levels.reshape(*levels.shape[:2], size, size, cell_rows, cell_columns)
+    images = split.permute(0, 1, 4, 2, 5, 3).reshape(*levels.shape[:2], cell_rows * size, cell_columns * size)
+    return images[:, :, :rows, :columns].reshape(*levels.shape[:2], rows * columns)
 
 
 def _check(planes: torch.Tensor, spec: CodecSpec) -> None:
@@ -140,9 +166,9 @@ def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.T
     """Levels (N, channels of ``group``, positions) after the transform, the band steps and back (sections 4 and 5)."""
     low, high = spec.level_range
     if spec.transform == "identity" or (group.size == 1 and spec.transform != "klt"):
-        if max(spec.band_steps) == 1:
+        if max(spec.band_steps) == 1 and spec.spatial_size == 1:
             return levels
-        return _round_to_steps(levels.to(torch.float64), group, spec).clamp(low, high).to(torch.int32)
+        return _round_in_cells(levels.to(torch.float64), group, spec).clamp(low, high).to(torch.int32)
     count, channels, positions = levels.shape
     grouped = levels.to(torch.float64).reshape(count, channels // group.size, group.size, positions)
     if spec.basis is not None:
@@ -151,7 +177,7 @@ def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.T
         rows = dct_matrix(group.size) if spec.transform == "dct" else hadamard_matrix(group.size)
         matrix = torch.tensor(rows, dtype=torch.float64, device=levels.device)
         coefficients = _rounded_product(matrix, grouped).reshape(levels.shape)
-        decoded = _rounded_product(matrix.T, _round_to_steps(coefficients, group, spec).reshape(grouped.shape))
+        decoded = _rounded_product(matrix.T, _round_in_cells(coefficients, group, spec).reshape(grouped.shape))
     return decoded.clamp(low, high).reshape(levels.shape).to(torch.int32)
 
 
@@ -166,7 +192,7 @@ def _klt_round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec, basis:
     bits = basis.fraction_bits
     coefficients = _clamp16(_rounded_product(matrix, _clamp16(levels - means), bits))
     flat = coefficients.reshape(levels.shape[0], len(basis.means), levels.shape[3])
-    kept = _clamp16(_round_to_steps(flat, group, spec).reshape(levels.shape))
+    kept = _clamp16(_round_in_cells(flat, group, spec).reshape(levels.shape))
     return means + _clamp16(_rounded_product(matrix.transpose(1, 2), kept, bits))
 
 
@@ -180,6 +206,28 @@ def _rounded_product(matrix: torch.Tensor, columns: torch.Tensor, bits: int = MA
     sums = matrix @ columns + 2.0 ** (bits - 1)
     sums -= torch.floor((sums + 2.0**31) * 2.0**-32) * 2.0**32
     return torch.floor(sums * 2.0**-bits)
+
+
+def _round_in_cells(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
+    """Coefficients (N, bands, positions) after the spatial transform, the band steps and back (sections 4.4 and 5)."""
+    size = spec.spatial_size
+    if size == 1:
+        return _round_to_steps(coefficients, group, spec)
+    matrix = torch.tensor(dct_matrix(size), dtype=torch.float64, device=coefficients.device)
+    cells = coefficients.reshape(*coefficients.shape[:2], size, size, coefficients.shape[2] // size**2)
+    spatial = _along_columns(matrix, _along_rows(matrix, cells)).reshape(coefficients.shape)
+    rounded = _round_to_steps(spatial, group, spec).reshape(cells.shape)
+    return _along_rows(matrix.T, _along_columns(matrix.T, rounded)).reshape(coefficients.shape)
+
+
+def _along_rows(matrix: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """The product over the columns of each row of cells (N, bands, rows, columns, cells)."""
+    return _rounded_product(matrix, cells)
+
+
+def _along_columns(matrix: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """The product over the rows of each column of cells."""
+    return _rounded_product(matrix, cells.transpose(2, 3)).transpose(2, 3)
 
 
 def _round_to_steps(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
