@@ -247,12 +247,16 @@ def _layer_results(
 
 
 def _transform(layer: LayerPolicy) -> str:
-    """Name of the transform: a DCT with a star if channels are reordered, a KLT with its rank."""
-    if layer.spec.transform == "identity":
-        return "identity"
-    if layer.spec.transform == "klt":
-        return f"KLT {layer.spec.kept_band_count}"
-    return f"DCT {layer.spec.transform_size}" + ("*" if layer.spec.permutation is not None else "")
+    """Name of the transform: a star if channels are reordered, the rank of a KLT, and the size of cells."""
+    spec = layer.spec
+    names = {
+        "identity": "identity",
+        "dct": f"DCT {spec.transform_size}",
+        "hadamard": f"WHT {spec.transform_size}",
+        "klt": f"KLT {spec.kept_band_count}",
+    }
+    order = "*" if spec.permutation is not None else ""
+    return names[spec.transform] + order + (f"/{spec.spatial_size}" if spec.spatial_size > 1 else "")
 
 
 def _position(layer: LayerPolicy, activation: Activation) -> str:

@@ -24,7 +24,7 @@ def _layer_table(result: DemoResult) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
         title=f"{result.network}: every coded feature map",
-        caption="DCT n*: channels reordered | KLT r: r components kept\n"
+        caption="DCT n*: channels reordered | KLT r: r components kept | /d: and DCT over d x d\n"
         "ReLU6: coded before or after it, or there is none\n"
         "bits per value of whole streams | ratio to 8 bits | dB of signal to noise\n"
         "zeros among decoded values | share of all values",

@@ -61,7 +61,7 @@ def snr_plot(result: DemoResult, *, is_narrow: bool) -> str:
         axes.scatter(values if is_narrow else places, places if is_narrow else values, c=colors, s=20, zorder=3)
         _label_values(axes, "signal to error ratio, dB", (0, 1.1 * max(values, default=1.0)), is_narrow)
         _label_layers(axes, layers, is_narrow)
-        _legend(figure, layers, {})
+        _legend(figure, layers, {}, is_narrow)
         return _svg(figure, f"snr-{is_narrow}")
 
 
@@ -96,7 +96,7 @@ def _layer_figure(result: DemoResult, draw: Callable[[Any, Any], None], is_narro
             first, second = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         draw(first, second)
         _label_layers(first if is_narrow else second, result.layers, is_narrow)
-        _legend(figure, result.layers, {"at 8 bits": UNCODED})
+        _legend(figure, result.layers, {"at 8 bits": UNCODED}, is_narrow)
         return _svg(figure, f"bits-{is_narrow}")
 
 
@@ -147,14 +147,15 @@ def _label_layers(axes: Any, layers: tuple[LayerResult, ...], is_narrow: bool) -
         axes.set_xlabel("layer, in the order of execution")
 
 
-def _legend(figure: Any, layers: tuple[LayerResult, ...], others: dict[str, str]) -> None:
+def _legend(figure: Any, layers: tuple[LayerResult, ...], others: dict[str, str], is_narrow: bool) -> None:
     """Meaning of the colors that occur, and of ``others`` (drawn pale)."""
     from matplotlib.patches import Patch
 
     used = [position for position in MEANINGS if any(layer.position == position for layer in layers)]
     patches = [Patch(color=COLORS[position], label=MEANINGS[position]) for position in used]
     patches += [Patch(color=color, alpha=PALE, label=label) for label, color in others.items()]
-    figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), frameon=False, columnspacing=1.4)
+    columns = 2 if is_narrow else len(patches)
+    figure.legend(handles=patches, loc="outside upper left", ncols=columns, frameon=False, columnspacing=1.4)
 
 
 def _colors(layers: tuple[LayerResult, ...]) -> list[str]:
