@@ -1,17 +1,23 @@
 """fmcodec for PyTorch: code the feature maps of a model in place, simulate the codec, calibrate policies."""
 
 from fmcodec.torch.calibrate import Candidate, calibrate, relative_rms
+from fmcodec.torch.fold import FoldedKlt, fold_batch_norm, fold_klt, permute_inputs, permute_outputs
 from fmcodec.torch.simulate import simulate
 from fmcodec.torch.statistics import LayerStatistics, RangeStatistics, Totals
 from fmcodec.torch.wrap import Session, wrap
 
 __all__ = [
     "Candidate",
+    "FoldedKlt",
     "LayerStatistics",
     "RangeStatistics",
     "Session",
     "Totals",
     "calibrate",
+    "fold_batch_norm",
+    "fold_klt",
+    "permute_inputs",
+    "permute_outputs",
     "relative_rms",
     "simulate",
     "wrap",
