@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import histogram_of, transforms
 
+import fmcodec
 from fmcodec import reference
 from fmcodec.errors import (
     ChecksumError,
@@ -346,6 +347,21 @@ def test_sample_below_the_first_row() -> None:
         [*range(first + 4, first + 20), *range(first + 260, first + 264), *range(first + 4, first + 12)]
         for first in (0, 264)
     ]
+
+
+@pytest.mark.parametrize("offset", [-128, -100, -20, 0, 1, 60, 100, 180])
+def test_fastest_effort_codes_smooth_bands_far_from_zero(offset: int) -> None:
+    # First rows stand as they are, beyond all differences of symbols.
+    rng = np.random.default_rng(2)
+    x = np.clip(np.cumsum(rng.integers(-1, 2, (3, 40, 30)), axis=1), -20, 20) + offset + 20
+    spec = CodecSpec(effort=1, zero_point=128 if offset < 0 else 0)
+    x = np.clip(x, *spec.level_range)
+    (pooled,) = choice.choose_tables([x], spec).classes
+    assert pooled.predicted
+    values = x.astype(np.float32)
+    frame = fmcodec.encode(values, spec)
+    assert frame == reference.encode(values, spec)
+    np.testing.assert_array_equal(fmcodec.decode(frame), values)
 
 
 def test_fastest_effort_pools_bands() -> None:

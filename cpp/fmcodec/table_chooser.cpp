@@ -161,10 +161,13 @@ TableChooser::BandBuckets TableChooser::choose_buckets(const std::vector<bool>& 
     SymbolRange& range = chosen.ranges[is_predicted[0] ? kBuckets : 0];
     for (const Block& block : symbols_.blocks()) range.add(block.range);
     if (!is_predicted[0]) return chosen;
-    // Residuals are not looked at: this is how far they can reach.
+    // Residuals are not looked at: this is how far they can reach. Those of first rows are the symbols themselves.
     const int32_t extent = range.maximum - range.minimum;
-    range.minimum = std::max(kResidualMinimum, -extent);
-    range.maximum = std::min(-kResidualMinimum - 1, extent);
+    range.minimum = std::min(-extent, range.minimum);
+    range.maximum = std::max(extent, range.maximum);
+    constexpr int32_t kResidualMaximum = kResidualMinimum + 255;
+    if (range.minimum < kResidualMinimum || range.maximum > kResidualMaximum)
+      range = {kResidualMinimum, kResidualMaximum, range.magnitude};
     std::fill(chosen.bucket_of_band.begin(), chosen.bucket_of_band.end(), static_cast<uint8_t>(kBuckets));
     return chosen;
   }

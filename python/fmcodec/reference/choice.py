@@ -19,6 +19,7 @@ from fmcodec.reference.classes import (
     numbered_classes,
 )
 from fmcodec.reference.entropy import (
+    RESIDUAL_MINIMUM,
     TOKEN_COUNT,
     Code,
     fits,
@@ -151,7 +152,9 @@ def bucket_items(
         smallest, largest = int(members.min()), int(members.max())
         if is_predicted and spec.effort == POOLING_EFFORT:
             extent = symbol_range[1] - symbol_range[0]
-            smallest, largest = max(-128, -extent), min(127, extent)
+            smallest, largest = min(-extent, symbol_range[0]), max(extent, symbol_range[1])
+            if smallest < RESIDUAL_MINIMUM or largest >= RESIDUAL_MINIMUM + TOKEN_COUNT:
+                smallest, largest = RESIDUAL_MINIMUM, RESIDUAL_MINIMUM + TOKEN_COUNT - 1
         items[bucket] = Item(shift, members.size, smallest, largest, histogram, is_predicted, masks)
     return items
 
