@@ -29,8 +29,6 @@ std::vector<int32_t> make_dct_matrix(uint32_t size) {
 // The magnitude of the entries of M of a Walsh-Hadamard transform.
 int32_t hadamard_factor(uint32_t size) { return static_cast<int32_t>(std::lround(4096.0 / std::sqrt(size))); }
 
-size_t pair_rows(uint32_t columns) { return (columns + 1) / 2; }
-
 }  // namespace
 
 const int32_t* dct_matrix(uint32_t size) {
@@ -111,49 +109,36 @@ void BlockTransform::inverse_cells(int32_t* row, const Strip& strip, size_t coun
   for (size_t i = 0; i < size; ++i) kernels_.inverse_dct(matrix, size, row + i * size * place, place, count);
 }
 
-int32_t* BlockTransform::forward_group(const TransformGroup& group, const Strip& strip, size_t count) {
+int32_t* BlockTransform::transform_group(const TransformGroup& group, const Strip& strip, size_t count,
+                                         bool is_forward) {
   switch (spec_.transform) {
     case Transform::kIdentity: break;
-    case Transform::kDct:
-      if (group.size > 1) kernels_.forward_dct(dct_matrix(group.size), group.size, strip.rows, strip.stride, count);
+    case Transform::kDct: {
+      const auto dct = is_forward ? kernels_.forward_dct : kernels_.inverse_dct;
+      if (group.size > 1) dct(dct_matrix(group.size), group.size, strip.rows, strip.stride, count);
       break;
+    }
     case Transform::kHadamard:
       kernels_.hadamard(group.size, hadamard_factor(group.size), strip.rows, strip.stride, count);
       break;
-    case Transform::kKlt: {
-      const Basis& basis = *spec_.basis;
-      const MatrixProduct product{basis.rows(group.first_input),     group.kept, group.size, basis.fraction_bits(),
-                                  &basis.means()[group.first_input], nullptr};
-      int32_t* const out = product_.reserve(group.kept * strip.stride);
-      kernels_.multiply(product, strip.rows, strip.stride, count, pairs_.reserve(pair_rows(group.size) * strip.stride),
-                        out);
-      return out;
-    }
+    case Transform::kKlt: return multiply_basis(group, strip, count, is_forward);
   }
   return strip.rows;
 }
 
-int32_t* BlockTransform::inverse_group(const TransformGroup& group, const Strip& strip, size_t count) {
-  switch (spec_.transform) {
-    case Transform::kIdentity: break;
-    case Transform::kDct:
-      if (group.size > 1) kernels_.inverse_dct(dct_matrix(group.size), group.size, strip.rows, strip.stride, count);
-      break;
-    case Transform::kHadamard:
-      kernels_.hadamard(group.size, hadamard_factor(group.size), strip.rows, strip.stride, count);
-      break;
-    case Transform::kKlt: {
-      const Basis& basis = *spec_.basis;
-      const MatrixProduct product{
-          basis.columns(group.first_input), group.size, group.kept, basis.fraction_bits(), nullptr,
-          &basis.means()[group.first_input]};
-      int32_t* const out = product_.reserve(group.size * strip.stride);
-      kernels_.multiply(product, strip.rows, strip.stride, count, pairs_.reserve(pair_rows(group.kept) * strip.stride),
-                        out);
-      return out;
-    }
-  }
-  return strip.rows;
+int32_t* BlockTransform::multiply_basis(const TransformGroup& group, const Strip& strip, size_t count,
+                                        bool is_forward) {
+  const Basis& basis = *spec_.basis;
+  const int16_t* const means = &basis.means()[group.first_input];
+  const MatrixProduct product =
+      is_forward
+          ? MatrixProduct{basis.rows(group.first_input), group.kept, group.size, basis.fraction_bits(), means, nullptr}
+          : MatrixProduct{
+                basis.columns(group.first_input), group.size, group.kept, basis.fraction_bits(), nullptr, means};
+  int32_t* const pairs = pairs_.reserve((product.columns + 1) / 2 * strip.stride);
+  int32_t* const out = product_.reserve(product.rows * strip.stride);
+  kernels_.multiply(product, strip.rows, strip.stride, count, pairs, out);
+  return out;
 }
 
 // Of some bands whose tokens stand next to each other.
@@ -201,7 +186,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
                                           quantizer_, strip.rows + n * strip.stride + place * strip.place_stride);
         }
       }
-      int32_t* const coefficients = forward_group(group, strip, row_count(strip, count));
+      int32_t* const coefficients = transform_group(group, strip, row_count(strip, count), true);
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = coefficients + k * strip.stride;
         forward_cells(row, strip, count);

@@ -86,9 +86,10 @@ class BlockTransform {
     uint64_t positions;
   };
   Strip strip(const TransformGroup& group);
-  // Both work on `count` positions of a strip, and return the rows of coefficients, or of levels.
-  int32_t* forward_group(const TransformGroup& group, const Strip& strip, size_t count);
-  int32_t* inverse_group(const TransformGroup& group, const Strip& strip, size_t count);
+  // The channel transform or its inverse, of the first `count` integers of each row. Returns the rows of coefficients,
+  // or of levels.
+  int32_t* transform_group(const TransformGroup& group, const Strip& strip, size_t count, bool is_forward);
+  int32_t* multiply_basis(const TransformGroup& group, const Strip& strip, size_t count, bool is_forward);
   // The integers of a row that the channel transform works on, all places of the cells.
   size_t row_count(const Strip& strip, size_t count) const {
     return places_ == 1 ? count : (places_ - 1) * strip.place_stride + count;
@@ -205,7 +206,7 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
         }
         inverse_cells(row, strip, count);
       }
-      const int32_t* const levels = inverse_group(group, strip, row_count(strip, count));
+      const int32_t* const levels = transform_group(group, strip, row_count(strip, count), false);
       for (uint32_t n = 0; n < group.size; ++n) {
         for (uint64_t place = 0; place < places_; ++place) {
           kernels_.dequantize_levels(dtype_, levels + n * strip.stride + place * strip.place_stride, count, quantizer_,

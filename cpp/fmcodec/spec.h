@@ -16,7 +16,7 @@ namespace fmc {
 
 // From this effort on, the encoder counts everything and tries several tables, contexts from neighbours among them.
 inline constexpr int kExactEffort = 3;
-// At this effort, few classes are made of fewer counts, and all masks have standard tables.
+// At this effort, all bands share one table and all masks have standard tables.
 inline constexpr int kFastestEffort = 1;
 inline constexpr size_t kFewClasses = 4;
 inline constexpr size_t kMostClasses[] = {kFewClasses, 8, kMaxClasses};  // by effort
@@ -77,7 +77,7 @@ struct Spec {
 
   size_t most_classes() const { return kMostClasses[effort - 1]; }
   // Whether the encoder decides for all bands together (section 10).
-  bool pools_bands() const { return effort == 1; }
+  bool pools_bands() const { return effort == kFastestEffort; }
   CodeChoice code_choice() const { return {max_code_length, effort < kExactEffort}; }
   // The bits of a coded block are a whole number of these.
   int block_word_bits() const { return code_layout == CodeLayout::kSerial ? word_bits : 8; }
