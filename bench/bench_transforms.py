@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,18 +99,16 @@ def _torch(x: FloatMap, kind: str) -> Task:
     return Task(encode, lambda: torch.matmul(basis.T, symbols.float().mul_(STEP)))
 
 
-def _copy(x: FloatMap, _: str) -> Task:
+def _copy(x: FloatMap) -> Task:
     target = np.empty_like(x)
     return Task(lambda: np.copyto(target, x), lambda: np.copyto(target, x))
 
 
+KINDS = ("identity", "dct", "hadamard", "dct spatial", "klt", "klt, all")
 TASKS: dict[str, Callable[[FloatMap], Task]] = {
-    "copy": lambda x: _copy(x, ""),
-    **{
-        f"fmcodec {kind}": lambda x, kind=kind: _fmcodec(x, kind)  # type: ignore[misc]
-        for kind in ("identity", "dct", "hadamard", "dct spatial", "klt", "klt, all")
-    },
-    **{f"torch {kind}": lambda x, kind=kind: _torch(x, kind) for kind in ("klt", "klt, all")},  # type: ignore[misc]
+    "copy": _copy,
+    **{f"fmcodec {kind}": partial(_fmcodec, kind=kind) for kind in KINDS},
+    **{f"torch {kind}": partial(_torch, kind=kind) for kind in KINDS if kind.startswith("klt")},
 }
 
 

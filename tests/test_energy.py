@@ -48,28 +48,27 @@ def test_no_layers() -> None:
 
 
 def test_operations_of_transforms() -> None:
-    assert transform_operations(CodecSpec(), 10, "encode") == (0, 0)
+    assert transform_operations(CodecSpec(), 10) == (0, 0)
     # Two points: a sum, a difference, two products, two roundings. Four: as many for the even half, and for the odd one
     # four products and two additions, after four sums and differences.
     two, four = (2, 2 + 2), (2 + 4, 4 + 2 + 2 + 4)
     dct = CodecSpec(transform="dct", transform_size=4)
-    assert transform_operations(dct, 4, "encode") == Operations(four[0] / 4, four[1] / 4)
+    assert transform_operations(dct, 4) == Operations(four[0] / 4, four[1] / 4)
     # Groups of 4, 2 and 1.
-    assert transform_operations(dct, 7, "decode") == Operations((four[0] + two[0]) / 7, (four[1] + two[1]) / 7)
+    assert transform_operations(dct, 7) == Operations((four[0] + two[0]) / 7, (four[1] + two[1]) / 7)
     hadamard = CodecSpec(transform="hadamard", transform_size=16)
-    assert transform_operations(hadamard, 32, "decode") == Operations(1, 5)
+    assert transform_operations(hadamard, 32) == Operations(1, 5)
 
 
 def test_operations_of_a_klt() -> None:
     basis = Basis.from_array([[0.6, 0.8, 0.0, 0.0], [0.8, -0.6, 0.0, 0.0]], means=[0, 0, 0, 0])
     spec = CodecSpec(transform="klt", transform_size=4, kept_bands=2, basis=basis)
     # 2 x 4 products, sums with a rounding each, and four means.
-    assert transform_operations(spec, 4, "encode") == Operations(2.0, (2 * 4 + 4) / 4)
-    assert transform_operations(spec, 4, "decode") == Operations(2.0, (4 * 2 + 4) / 4)
+    assert transform_operations(spec, 4) == Operations(2.0, (2 * 4 + 4) / 4)
 
 
 def test_operations_over_cells() -> None:
     # Cells of 2 x 2: two rows and two columns for four values, each with two products and four additions.
-    assert transform_operations(CodecSpec(spatial_size=2), 3, "encode") == Operations(4 * 2 / 4, 4 * 4 / 4)
+    assert transform_operations(CodecSpec(spatial_size=2), 3) == Operations(4 * 2 / 4, 4 * 4 / 4)
     kept_half = CodecSpec(transform="hadamard", transform_size=4, kept_bands=2, spatial_size=2)
-    assert transform_operations(kept_half, 8, "encode") == Operations(1 + 1.0, 3 + 2.0)
+    assert transform_operations(kept_half, 8) == Operations(1 + 1.0, 3 + 2.0)

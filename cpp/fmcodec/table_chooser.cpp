@@ -130,18 +130,18 @@ void TableChooser::count_masks(size_t class_index, TokenStatistics& statistics) 
 
 // Section 10, step 2.
 std::vector<bool> TableChooser::choose_predicted() {
-  const auto [sample_run, sample_stride, least_own_symbols] = diligence(spec_.effort);
+  const Diligence& look = diligence(spec_.effort);
   std::vector<bool> is_predicted(symbols_.bands());
   if (symbols_.is_wide()) return is_predicted;
-  const auto add_sample = [&, run = sample_run](size_t band, PredictionSample& sample) {
+  const auto add_sample = [&](size_t band, PredictionSample& sample) {
     for (const Block& block : symbols_.blocks()) {
-      kernels_.sample_prediction(symbols_.tokens(block, band, 0), block.tile.columns, block.tile.positions(), run,
-                                 kSamplePeriod, token_minimum_, &sample);
+      kernels_.sample_prediction(symbols_.tokens(block, band, 0), block.tile.columns, block.tile.positions(),
+                                 look.sample_run, kSamplePeriod, token_minimum_, &sample);
     }
   };
   if (spec_.pools_bands()) {
     PredictionSample sample;
-    for (size_t band = 0; band < is_predicted.size(); band += sample_stride) add_sample(band, sample);
+    for (size_t band = 0; band < is_predicted.size(); band += look.sample_stride) add_sample(band, sample);
     is_predicted.assign(is_predicted.size(), pays_prediction(sample, token_minimum_ < 0));
   } else if (symbols_.positions() >= kLeastPredictedSymbols) {
     for (size_t band = 0; band < is_predicted.size(); ++band) {
@@ -229,15 +229,15 @@ TableChooser::BandItems TableChooser::count_items(const std::vector<bool>& is_pr
 
 // Brings those tokens of some bands of a block together that an effort looks at; returns their number.
 size_t TableChooser::gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item) {
-  const auto [run, sample_stride, least_own_symbols] = diligence(spec_.effort);
-  const size_t positions = block.tile.positions();
+  const Diligence& look = diligence(spec_.effort);
+  const size_t positions = block.tile.positions(), run = look.sample_run;
   const size_t runs = (positions + kSamplePeriod - 1) / kSamplePeriod;
   uint8_t* const sample = sample_.reserve(bands.size() * runs * run + kSlackBytes);
   size_t count = 0;
-  for (size_t i = 0; i < bands.size(); i += sample_stride) {
+  for (size_t i = 0; i < bands.size(); i += look.sample_stride) {
     const uint8_t* const tokens = band_tokens(symbols_, block, bands[i], item.is_predicted, item.shift);
     for (size_t p = 0; p < positions; p += kSamplePeriod) {
-      const size_t length = std::min<size_t>(run, positions - p);
+      const size_t length = std::min(run, positions - p);
       std::memcpy(sample + count, tokens + p, length);
       count += length;
     }

@@ -144,22 +144,24 @@ def plot_transforms(points: Sequence[TransformPoint], path: str | Path, title: s
 
     figure = Figure(figsize=(7.5, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    names = list(dict.fromkeys(point.transform.split(" ")[0] for point in points))
-    kinds = list(dict.fromkeys(name.rstrip("*0123456789") for name in names))
-    for name in names:
-        line = [point for point in points if point.transform.split(" ")[0] == name]
+    lines: dict[str, list[TransformPoint]] = {}
+    for point in points:
+        # The rank of a KLT changes with the step.
+        lines.setdefault(point.transform.split(" ")[0], []).append(point)
+    colors: dict[str, str] = {}
+    for name, line in lines.items():
         kind = name.rstrip("*0123456789")
-        is_first = next(other for other in names if other.startswith(kind)) == name
+        label = None if kind in colors else _label(kind)
         axes.plot(
             [point.bits_per_value for point in line],
             [point.snr_db for point in line],
-            color=f"C{kinds.index(kind)}",
+            color=colors.setdefault(kind, f"C{len(colors)}"),
             linestyle="--" if name.endswith("*") else "-",
             linewidth=1.6 if kind in ("identity", "klt") else 0.9,
             alpha=1.0 if kind in ("identity", "klt") else 0.6,
             marker="o",
             markersize=2.5,
-            label=_label(kind) if is_first else None,
+            label=label,
         )
     best = sorted((point.bits_per_value, point.snr_db) for point in points if point.is_best)
     axes.plot(*zip(*best, strict=True), color="black", linestyle=":", linewidth=1.2, label="envelope")

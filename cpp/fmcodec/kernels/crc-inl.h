@@ -29,7 +29,7 @@ namespace HWY_NAMESPACE {
 #define FMC_HAS_CRC_INSTRUCTION 0
 #endif
 
-// Both pass a register on over some bytes, the second one without folding.
+// Both pass a register on over some bytes, without folding.
 HWY_INLINE uint32_t crc_of_word(uint32_t crc, uint64_t word) {
 #if FMC_HAS_CRC_INSTRUCTION
   return static_cast<uint32_t>(_mm_crc32_u64(crc, word));

@@ -9,6 +9,7 @@
 
 #include "fmcodec/kernels/crc-inl.h"
 #include "fmcodec/kernels/dct-inl.h"
+#include "fmcodec/kernels/hadamard-inl.h"
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/kernels/lattice-inl.h"
 #include "fmcodec/kernels/prediction-inl.h"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from fmcodec.reference.transform import transform_groups
 from fmcodec.spec import CodecSpec
@@ -15,8 +15,8 @@ class Operations(NamedTuple):
     additions: float
 
 
-def transform_operations(spec: CodecSpec, channels: int, direction: Literal["encode", "decode"]) -> Operations:
-    """What the transforms of a spec compute for a map of so many channels (docs/format.md, section 4).
+def transform_operations(spec: CodecSpec, channels: int) -> Operations:
+    """What the transforms of a spec compute per value of a map, in either direction (docs/format.md, section 4).
 
     Counted as fmcodec computes them: the DCT by even and odd halves, again and again (a quarter of the products of the
     matrix for the odd half, and so on), the Hadamard transform by sums and differences with one multiplication for each
@@ -25,7 +25,7 @@ def transform_operations(spec: CodecSpec, channels: int, direction: Literal["enc
 
     Examples
     --------
-    >>> transform_operations(CodecSpec(transform="hadamard", transform_size=8), 64, "encode")
+    >>> transform_operations(CodecSpec(transform="hadamard", transform_size=8), 64)
     Operations(multiplications=1.0, additions=4.0)
     """
     multiplications = additions = kept = 0
@@ -33,10 +33,9 @@ def transform_operations(spec: CodecSpec, channels: int, direction: Literal["enc
         kept += group.kept
         if spec.transform == "klt":
             products = group.size * group.kept
-            results = group.kept if direction == "encode" else group.size
             multiplications += products
-            # Sums of products, the rounding of each, and the means.
-            additions += products - results + results + group.size
+            # A sum has one addition fewer than products, and one for rounding; the others are means.
+            additions += products + group.size
         elif group.size > 1:
             if spec.transform == "dct":
                 multiplications += _dct_multiplications(group.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from fmcodec.arrays import check_layout
 from fmcodec.basis import Basis
 from fmcodec.errors import NonFiniteError
+from fmcodec.reference.transform import dct_matrix, group_matrix
 from fmcodec.spec import CodecSpec, binary32
 
 # Section 5: the decoder keeps coefficients within this magnitude.
@@ -174,8 +175,7 @@ def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.T
     if spec.basis is not None:
         decoded = _klt_round_trip(grouped, group, spec, spec.basis)
     else:
-        rows = dct_matrix(group.size) if spec.transform == "dct" else hadamard_matrix(group.size)
-        matrix = torch.tensor(rows, dtype=torch.float64, device=levels.device)
+        matrix = torch.tensor(group_matrix(spec, group.size), dtype=torch.float64, device=levels.device)
         coefficients = _rounded_product(matrix, grouped).reshape(levels.shape)
         decoded = _rounded_product(matrix.T, _round_in_cells(coefficients, group, spec).reshape(grouped.shape))
     return decoded.clamp(low, high).reshape(levels.shape).to(torch.int32)
@@ -251,29 +251,3 @@ def _band(band: int, group: _Group, spec: CodecSpec) -> tuple[int, bool]:
     entry = frequency * spec.transform_size // group.size if has_step_per_frequency else band
     kept_count = -(-group.size * spec.kept_band_count // spec.transform_size)
     return spec.band_steps[entry % len(spec.band_steps)], frequency < kept_count
-
-
-@lru_cache(maxsize=8)
-def dct_matrix(size: int) -> tuple[tuple[int, ...], ...]:
-    """The integer matrix M[k][n] of section 4.1 for the DCT of ``size`` channels."""
-
-    def entry(k: int, n: int) -> int:
-        scale = math.sqrt((1 if k == 0 else 2) / size)
-        value = 2**MATRIX_BITS * scale * math.cos(math.pi * (2 * n + 1) * k / (2 * size))
-        return int(math.copysign(math.floor(abs(value) + 0.5), value))
-
-    return tuple(tuple(entry(k, n) for n in range(size)) for k in range(size))
-
-
-@lru_cache(maxsize=8)
-def hadamard_matrix(size: int) -> tuple[tuple[int, ...], ...]:
-    """The integer matrix M[k][n] of section 4.1 for the Walsh-Hadamard transform of ``size`` channels."""
-    digits = size.bit_length() - 1
-    magnitude: int = math.floor(2**MATRIX_BITS / math.sqrt(size) + 0.5)
-
-    def entry(k: int, n: int) -> int:
-        mirrored = int(f"{k ^ k >> 1:0{digits}b}"[::-1], 2)
-        is_negative = (mirrored & n).bit_count() % 2 == 1
-        return -magnitude if is_negative else magnitude
-
-    return tuple(tuple(entry(k, n) for n in range(size)) for k in range(size))
