@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import fmcodec
 from fmcodec import CodecSpec, TableClass, Tables, reference
 from fmcodec.basis import Basis
-from fmcodec.reference.transform import kept_band_total
+from fmcodec.reference.transform import band_total
 from fmcodec.spec import leading_bits
 
 DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
@@ -233,6 +233,7 @@ def transforms(draw: st.DrawFn, channels: int, bits: int, zero_point: int) -> di
         "transform_size": size,
         "kept_bands": kept_bands,
         "spatial_size": spatial_size,
+        "exact_zeros": (transform != "identity" or spatial_size > 1) and draw(st.sampled_from([False, False, True])),
     }
     if transform == "klt":
         low = -zero_point
@@ -266,7 +267,7 @@ def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = Tru
         nonfinite=draw(st.sampled_from(["raise", "clamp"])),
     )
     if with_tables and draw(st.integers(0, 3)) == 0:
-        return spec.replace(tables=draw(tables(kept_band_total(spec, channels))))
+        return spec.replace(tables=draw(tables(band_total(spec, channels))))
     return spec
 
 

@@ -47,6 +47,8 @@ MANY_SPECS = [
     CodecSpec(step=0.01, bits=12, zero_point=1500, spatial_size=4, band_steps=(24,)),
     CodecSpec(step=0.02, bits=10, zero_point=300, spatial_size=8, band_steps=(9,), effort=1, block_shape=(20, 30)),
     DCT.replace(transform_size=4, spatial_size=4, effort=3),
+    DCT.replace(transform_size=8, exact_zeros=True),
+    DCT.replace(transform="hadamard", transform_size=4, spatial_size=2, exact_zeros=True, effort=3),
 ]
 
 
@@ -465,10 +467,12 @@ def test_static_tables_code_what_was_counted(spec: CodecSpec) -> None:
 
 OUTLIER_SPECS = {
     "identity": CodecSpec(step=0.05),
-    "predicted": CodecSpec(step=0.05, effort=3),
+    "predicted": CodecSpec(step=0.05),
+    "contexts": CodecSpec(step=0.05, effort=3),
     "shift": CodecSpec(step=0.0005, bits=14, zero_point=1000),
     "serial": CodecSpec(step=0.05, code_layout="serial", word_bits=64),
     "dct": CodecSpec(step=0.05, bits=10, zero_point=500, transform="dct", transform_size=4, band_steps=(2,)),
+    "wide contexts": CodecSpec(step=0.05, bits=14, zero_point=6000, effort=3),
 }
 
 
@@ -476,11 +480,20 @@ OUTLIER_SPECS = {
 def test_rare_values_without_a_code_cost_little(name: str, isa: str) -> None:
     spec = OUTLIER_SPECS[name]
     x = 0.5 + 0.1 * np.cumsum(random_array((8, 24, 24), kind="relu", seed=4), axis=1) / np.arange(1, 25)[:, None]
+    if "contexts" in name:  # as large as their neighbours
+        rows, columns = np.indices((24, 24))
+        x = (
+            0.05
+            * np.abs(random_array((8, 24, 24), kind="dense", seed=4))
+            * np.exp2(3 * np.sin(rows / 4) * np.sin(columns / 5))
+        )
     x[5] = 0  # a class of zeros
-    x = x.astype(np.float32)
+    x = x.clip(0, 2).astype(np.float32)
     statistics = TableStatistics(spec)
     statistics.update(x)
     static = spec.replace(tables=statistics.build())
+    assert static.tables is not None
+    assert static.tables.model == ("neighbours" if "contexts" in name else "bands")
     outliers = x.copy()
     outliers[1, 3, 4] = outliers[2, 0, 0] = outliers[7, -1, -1] = 4.5
     outliers[5, 7, 8] = 4.0
@@ -526,6 +539,31 @@ def test_statistics_of_any_tensors(tensors_: list[Any], data: st.DataObject) -> 
         assert same(fmcodec.decode(frame), fmcodec.decode(fmcodec.encode(x, spec)))
 
 
+def test_static_contexts_where_they_save_bits() -> None:
+    rng = np.random.default_rng(8)
+    rows, columns = np.indices((48, 48))
+    smooth = (40 * rng.random((4, 48, 48)) ** 2 * np.exp2(np.sin(rows / 9) * np.sin(columns / 7))).astype(np.uint8)
+    slope = (5 * rows + rng.integers(0, 3, (4, 48, 48))).astype(np.uint8)  # what prediction from the row above is for
+    for x, model in ((smooth, "neighbours"), (slope, "bands")):
+        spec = CodecSpec(effort=3)
+        statistics = TableStatistics(spec)
+        statistics.update(x)
+        static = spec.replace(tables=statistics.build())
+        of_bands = TableStatistics(spec.replace(effort=2))
+        of_bands.update(x)
+        assert static.tables is not None and static.tables.model == model
+        size, size_of_bands = (
+            fmcodec.cost(x, spec.replace(tables=tables), embed_spec=False)
+            for tables in (static.tables, of_bands.build())
+        )
+        assert size < size_of_bands if model == "neighbours" else size == size_of_bands
+        # Once a symbol needs low bits there are no contexts.
+        wide = TableStatistics(CodecSpec(bits=12, effort=3))
+        wide.update(x.astype(np.float32))
+        wide.update(np.full((4, 1, 1), 3000, np.float32))
+        assert wide.build().model == "bands"
+
+
 def test_statistics_that_do_not_fit() -> None:
     statistics = TableStatistics(CodecSpec())
     statistics.update(np.zeros((4, 3, 3), np.float32))
@@ -536,6 +574,8 @@ def test_statistics_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="different specs"):
         # Not in the stream, but it decides which symbols there are.
         statistics.merge(TableStatistics(CodecSpec(dead_zone=0.9)))
+    with pytest.raises(ValueError, match="different specs"):
+        statistics.merge(TableStatistics(CodecSpec(effort=3)))
     with pytest.raises(ValueError, match="3 or 4 axes"):
         statistics.update(np.zeros((3, 3), np.float32))
     with pytest.raises(fmcodec.NonFiniteError):
@@ -572,7 +612,7 @@ def test_inspect_accounts_for_every_bit(case: Case) -> None:
     assert info.has_external_spec is not case.embed_spec and info.values == case.x.size
     header = reference.read_header(frame)
     assert info.block_shape == (header.tile_height, header.tile_width)
-    assert (info.version, info.blocks_per_group, len(info.blocks)) == (4, header.blocks_per_group, header.index_count)
+    assert (info.version, info.blocks_per_group, len(info.blocks)) == (5, header.blocks_per_group, header.index_count)
     assert info.sections["header"] == 8 * 56
 
     # The parts stand one after the other up to the end, and their checksums are right.

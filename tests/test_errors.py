@@ -330,8 +330,8 @@ HEADER_CASES = [
     (TruncatedStreamError, 5, "ends inside its header", b"nomag"),
     (CorruptStreamError, 0, "not an fmcodec frame", b"nomagic"),
     (CorruptStreamError, 0, "not an fmcodec frame", bytes(100)),
-    (UnsupportedVersionError, 4, "stream version 3 is not supported, this build reads version 4", b"fmc\xa5\3\0"),
-    (UnsupportedVersionError, 4, "stream version 5 is not supported, this build reads version 4", b"fmc\xa5\5\0"),
+    (UnsupportedVersionError, 4, "stream version 4 is not supported, this build reads version 5", b"fmc\xa5\4\0"),
+    (UnsupportedVersionError, 4, "stream version 6 is not supported, this build reads version 5", b"fmc\xa5\6\0"),
     (UnsupportedVersionError, 4, "stream version 256 ", with_bytes(4, b"\0\1")),
     (TruncatedStreamError, 51, "ends inside its header", BASE.build()[:51]),
     (CorruptStreamError, 6, "reserved flags", header_case(flags=4)),
@@ -474,6 +474,12 @@ def spec_case(**fields: Any) -> bytes:
     return STATIC._replace(section=reference.write_spec_section(spec.replace(**fields))).build()
 
 
+def flags_case(flags: int) -> bytes:
+    """STATIC with a spec section that ends with the band steps."""
+    section = reference.write_spec_section(CodecSpec())
+    return STATIC._replace(section=section[:13] + bytes([flags]) + section[14:]).build()
+
+
 def serial_section(word_bits: int) -> bytes:
     """The spec section of STATIC with coder 2 and this word_bits."""
     return STATIC.section[:12] + b"\2" + STATIC.section[13:22] + bytes([word_bits]) + STATIC.section[22:]
@@ -504,7 +510,8 @@ SPEC_CASES = [
     (22, "word_bits must be 8, 16, 32 or 64", serial_case(24)),
     (22, "word_bits must be 8, 16, 32 or 64", serial_case(128)),
     (22, "spec section is too short", STATIC._replace(section=serial_section(8)[:22]).build()),
-    (13, "reserved spec flags", section_case(13, b"\x17")),
+    (13, "reserved spec flags", section_case(13, b"\x20")),
+    (None, "exact_zeros needs a transform", flags_case(0x10)),
     (14, "list in the spec section", section_case(14, b"\0\0\0\0")),
     (14, "list in the spec section", section_case(14, b"\xff\xff\xff\xff")),
     (14, "list in the spec section", STATIC._replace(section=STATIC.section[:21]).build()),
@@ -733,6 +740,18 @@ def test_tables_of_contexts() -> None:
         ("ends before its symbols", changed(0, 2**15)),
     ]:
         parts = valid._replace(payload=[section, b"\0" + block])
+        expect(CorruptStreamError, parts.offset(1), message, parts.build())
+
+    patched = valid._replace(payload=[section, b"\2" + struct.pack("<IIIii", 2, 1, 4, 7, -9) + coded])
+    assert reference.decode(patched.build()).tolist() == [[[0, 7, 0, 1, 0]]] == fmcodec.decode(patched.build()).tolist()
+    for message, patches in [
+        ("patched block is too short", struct.pack("<I", 2**32 - 1)),
+        ("has no patches", struct.pack("<I", 0)),
+        ("outside its block", struct.pack("<IIi", 1, 5, 7)),
+        ("out of order", struct.pack("<IIIii", 2, 3, 1, 7, 7)),
+        ("number of a patch", struct.pack("<IIi", 1, 1, 2**20 + 1)),
+    ]:
+        parts = valid._replace(payload=[section, b"\2" + patches + coded])
         expect(CorruptStreamError, parts.offset(1), message, parts.build())
 
 

@@ -259,23 +259,29 @@ def check_contexts(example: Example) -> None:
     assert np.concatenate([ordered for ordered, _ in phases]).tolist() == rows["order"]
     assert np.concatenate([contexts for _, contexts in phases]).tolist() == rows["contexts"]
     assert [min(63, math.floor(8 * math.log2(1 + symbol) + 0.5)) for symbol in rows["order"]] == rows["codes"]
-    # Each context in use gets a class with weights for its symbols alone: with another context there would be none.
+    # Each context in use gets a class that expects its symbols: with another context a symbol would cost 12 bits.
     by_context: dict[int, list[int]] = {context: [] for context in sorted(set(rows["contexts"]))}
     for symbol, context in zip(rows["order"], rows["contexts"], strict=True):
         by_context[context].append(symbol)
+    weights = [
+        tuple(np.maximum(2048 * np.bincount(members, minlength=7), 1).tolist()) for members in by_context.values()
+    ]
     tables = Tables(
         model="neighbours",
         class_map=tuple(max(sum(first <= c for first in by_context) - 1, 0) for c in range(97)),
-        classes=tuple(
-            TableClass(mode="rans", weights=tuple(np.bincount(members).tolist())) for members in by_context.values()
-        ),
+        classes=tuple(TableClass(mode="rans", weights=row) for row in weights),
     )
-    spec = CodecSpec(tables=tables)
-    # So many bands, all alike, that the block is not shorter raw.
-    symbols = np.repeat(symbols, 100, axis=0)
-    frame = fmcodec.encode(symbols.astype(np.uint8), spec)
-    assert frame[fmcodec.inspect(frame).blocks[-1].offset] == 0
-    np.testing.assert_array_equal(fmcodec.decode(frame), symbols)
+    bits = sum(
+        math.log2(4096 / reference.frequencies_of(row)[symbol])
+        for row, members in zip(weights, by_context.values(), strict=True)
+        for symbol in members
+    )
+    bands = 100  # all alike
+    frame = fmcodec.encode(np.repeat(symbols, bands, axis=0).astype(np.uint8), CodecSpec(tables=tables))
+    block = fmcodec.inspect(frame).blocks[-1]
+    assert frame[block.offset] == 0
+    assert bands * bits / 8 < block.size_bytes < bands * bits / 8 + 24
+    np.testing.assert_array_equal(fmcodec.decode(frame), np.repeat(symbols, bands, axis=0))
 
 
 def check_rans_block(example: Example) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 import fmcodec
 from fmcodec import CodecSpec, reference
-from fmcodec.reference.transform import kept_band_total
+from fmcodec.reference.transform import band_total
 from fmcodec.spec import TRANSFORMS
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "v4"
+FOLDER = Path(__file__).resolve().parent / "golden" / "v5"
 ENTRIES: dict[str, dict[str, Any]] = {
     entry["name"]: entry for entry in json.loads((FOLDER / "manifest.json").read_text(encoding="ascii"))
 }
@@ -44,6 +44,7 @@ def test_everything_is_covered() -> None:
     assert {entry["layout"] for entry in entries} == {"nchw", "nhwc"}
     assert {len(entry["shape"]) for entry in entries} == {3, 4}
     assert {spec_of(name).spatial_size for name in ENTRIES} == {1, 2, 4, 8}
+    assert {spec_of(name).exact_zeros for name in ENTRIES} == {False, True}
     assert {spec_of(name).transform for name in ENTRIES} == set(TRANSFORMS)
     assert {spec_of(name).transform_size for name in ENTRIES} >= {1, 4, 8, 16, 32}
     assert {(entry["embed_spec"], "tables" in entry["spec"]) for entry in entries} == {
@@ -68,7 +69,7 @@ def test_everything_is_covered() -> None:
             if part.kind == "tables":
                 section = frame[part.offset : part.offset + part.size_bytes]
                 channels = ENTRIES[name]["shape"][-1 if info.layout == "nhwc" else -3]
-                bands = kept_band_total(spec, channels)
+                bands = band_total(spec, channels)
                 tables = reference.read_class_section(section, bands, reference.token_minimum(spec))
                 models.add(tables.model)
                 modes |= {(c.mode, c.shift > 0, c.predicted) for c in tables.classes}

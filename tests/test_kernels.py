@@ -254,6 +254,21 @@ def test_dequantize_band(step: int) -> None:
         assert kernels.dequantize_band(symbols[:size].astype(np.int32), step).tolist() == expected.tolist()
 
 
+# --- exact zeros
+
+
+def test_flags_of_exact_zeros() -> None:
+    rng = np.random.default_rng(9)
+    levels = rng.integers(-2, 3, 1000).astype(np.int32)
+    levels[::50] = 2**15
+    for size in SIZES:
+        flags = kernels.flag_nonzero(levels[:size])
+        np.testing.assert_array_equal(flags, levels[:size] != 0)
+        # Whatever is not 0 is a flag.
+        cleared = kernels.clear_unflagged(-7 * flags, levels[:size] + 9)
+        np.testing.assert_array_equal(cleared, (levels[:size] + 9) * flags)
+
+
 # --- ranges of symbols
 
 

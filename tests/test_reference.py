@@ -74,7 +74,10 @@ def through_stages(x: np.ndarray[Any, Any], spec: CodecSpec, dtype: str) -> np.n
         spatial = reference.coefficients_from_symbols(symbols, spec, channels)
         coefficients = transform.coefficients_from_spatial(spatial.reshape(-1, *cells.shape[1:]), size)
         restored = reference.levels_from_coefficients(coefficients.reshape(len(spatial), -1), spec, channels)
-        by_channel = transform.images_from_cells(restored.reshape(cells.shape), size, *x.shape[2:])
+        restored = restored.reshape(cells.shape)
+        by_channel = transform.images_from_cells(restored, size, *x.shape[2:])
+        if spec.exact_zeros:
+            by_channel = np.where(levels.transpose(1, 0, 2, 3) == 0, 0, by_channel)
         levels = by_channel.transpose(1, 0, 2, 3)
     return reference.values_from_levels(levels, spec, dtype)
 

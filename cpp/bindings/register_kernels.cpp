@@ -152,6 +152,20 @@ Integers dequantize_band(const Integers& symbols, int step) {
   return coefficients;
 }
 
+Integers flag_nonzero(const Integers& levels) {
+  Integers flags(levels.size());
+  kernels().flag_nonzero(levels.data(), levels.size(), flags.mutable_data());
+  return flags;
+}
+
+Integers clear_unflagged(const Integers& flags, const Integers& levels) {
+  if (flags.size() != levels.size()) throw std::invalid_argument("as many flags as levels, please");
+  Integers cleared(levels.size());
+  std::memcpy(cleared.mutable_data(), levels.data(), levels.nbytes());
+  kernels().clear_unflagged(flags.data(), cleared.size(), cleared.mutable_data());
+  return cleared;
+}
+
 py::tuple measure_symbols(const Integers& symbols) {
   SymbolRange range;
   kernels().measure_symbols(symbols.data(), symbols.size(), &range);
@@ -318,6 +332,8 @@ void register_kernels(py::module_& parent) {
   module.def("multiply", &multiply);
   module.def("quantize_band", &quantize_band);
   module.def("dequantize_band", &dequantize_band);
+  module.def("flag_nonzero", &flag_nonzero);
+  module.def("clear_unflagged", &clear_unflagged);
   module.def("measure_symbols", &measure_symbols);
   module.def("measure_tokens", &measure_tokens);
   module.def("subtract_above", &subtract_above);

@@ -83,6 +83,7 @@ void register_spec(py::module_& module) {
       .def_readwrite("transform_size", &Spec::transform_size)
       .def_readwrite("kept_bands", &Spec::kept_bands)
       .def_readwrite("spatial_size", &Spec::spatial_size)
+      .def_readwrite("exact_zeros", &Spec::exact_zeros)
       .def_readwrite("band_steps", &Spec::band_steps)
       .def_readwrite("permutation", &Spec::permutation)
       .def_property(

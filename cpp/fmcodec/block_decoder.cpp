@@ -33,7 +33,10 @@ void BlockDecoder::decode(uint64_t index, const PlanarBlock<void>& out) {
   transform_.inverse(
       [&](uint64_t band) -> BandSource {
         if (is_raw_) return {nullptr, symbols + band * out.positions};
-        if (tables_->model == ClassModel::kNeighbours) return {tokens + band * out.positions, nullptr};
+        if (tables_->model == ClassModel::kNeighbours) {
+          const uint64_t first = band * out.positions;
+          return is_patched_ ? BandSource{nullptr, symbols + first} : BandSource{tokens + first, nullptr};
+        }
         const uint64_t first = slot_of_band_[band] * out.positions;
         const TableClass& table = tables_->classes[tables_->class_map[band]];
         if (table.shift > 0 || is_patched_) return {nullptr, symbols + first};
@@ -68,7 +71,7 @@ const Tables& BlockDecoder::tables(uint64_t group) {
   if (frame_.spec.tables || loaded_group_ == group) return *tables_;
   loaded_group_.reset();
   const Part& part = frame_.class_sections[group];
-  adaptive_tables_ = parse_class_section(checked_part(bytes_, part), plan_.kept_bands(), frame_.spec.token_minimum(),
+  adaptive_tables_ = parse_class_section(checked_part(bytes_, part), plan_.bands(), frame_.spec.token_minimum(),
                                          static_cast<int64_t>(part.offset));
   prepare(adaptive_tables_);
   loaded_group_ = group;
@@ -98,7 +101,6 @@ void BlockDecoder::read_zero(const PlanarBlock<void>& out) {
 Bytes BlockDecoder::head_of(Bytes block) const {
   if (block[0] == static_cast<uint8_t>(BlockKind::kCoded)) return block.first(1);
   if (block[0] != static_cast<uint8_t>(BlockKind::kPatched)) fail("unknown kind of block");
-  if (tables_->model == ClassModel::kNeighbours) fail("a block with contexts from neighbours cannot be patched");
   if (block.size() < kPatchCountBytes) fail("a patched block is too short");
   const uint64_t count = load_le<uint32_t>(&block[1]);
   if (count == 0) fail("a patched block has no patches");
@@ -110,12 +112,13 @@ void BlockDecoder::read_coded(Bytes block, const Tile& tile, const VisitStream& 
   is_raw_ = false;
   const Bytes head = head_of(block);
   BitSource in = padded(block.subspan(head.size()));
-  uint8_t* const tokens = tokens_.reserve(plan_.kept_bands() * tile.positions() + kSlackBytes);
-  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens);
+  uint8_t* const tokens = tokens_.reserve(plan_.bands() * tile.positions() + kSlackBytes);
+  is_patched_ = head.size() > 1;
+  const Bytes patches = is_patched_ ? head.subspan(kPatchCountBytes) : Bytes{};
+  if (tables_->model == ClassModel::kNeighbours) return read_neighbours(in, tile, tokens, patches);
   const int word_bits = frame_.spec.block_word_bits();
   if (in.size_bits % static_cast<uint64_t>(word_bits) != 0) fail("a block ends inside a word");
-  is_patched_ = head.size() > 1;
-  read_band_streams(&in, tile, tokens, is_patched_ ? head.subspan(kPatchCountBytes) : Bytes{}, visit);
+  read_band_streams(&in, tile, tokens, patches, visit);
   if (!in.is_finished(word_bits)) fail("bits are left over in a block");
 }
 
@@ -123,7 +126,7 @@ void BlockDecoder::read_band_streams(BitSource* in, const Tile& tile, uint8_t* t
                                      const VisitStream& visit) {
   const uint64_t positions = tile.positions();
   const bool has_symbols = is_patched_ || tables_->has_shift();
-  int32_t* symbols = has_symbols ? symbols_.reserve(plan_.kept_bands() * positions) : nullptr;
+  int32_t* symbols = has_symbols ? symbols_.reserve(plan_.bands() * positions) : nullptr;
   uint64_t place = 0;  // of the first symbol of a class among those of all
   size_t next_patch = 0;
   for (size_t k = 0; k < codes_.size(); ++k) {
@@ -132,7 +135,7 @@ void BlockDecoder::read_band_streams(BitSource* in, const Tile& tile, uint8_t* t
     if (code.mode != ClassMode::kZero || is_patched_) stream_reader_.read(code, count, in, tokens, symbols);
     visit(k, tokens, symbols, count);
     if (is_patched_) {
-      patch_symbols(code, place, count, tokens, tile, patches, &next_patch, symbols);
+      patch_symbols({code.is_predicted, code.shift, place, count}, tokens, tile, patches, &next_patch, symbols);
     } else if (code.is_predicted) {
       for (size_t i = 0; i < count; i += positions) kernels_.add_above(tokens + i, tile.columns, positions);
     }
@@ -143,9 +146,10 @@ void BlockDecoder::read_band_streams(BitSource* in, const Tile& tile, uint8_t* t
   if (next_patch != patches.size() / kPatchBytes) fail("a patch is outside its block");
 }
 
-// The symbols of a class in a patched block; `next` is the first patch that is not done.
-void BlockDecoder::patch_symbols(const ClassCode& code, uint64_t first_place, size_t count, uint8_t* tokens,
-                                 const Tile& tile, Bytes patches, size_t* next, int32_t* symbols) const {
+// The symbols of a stream in a patched block; `next` is the first patch that is not done.
+void BlockDecoder::patch_symbols(const Stream& stream, uint8_t* tokens, const Tile& tile, Bytes patches, size_t* next,
+                                 int32_t* symbols) const {
+  const auto [is_predicted, shift, first_place, count] = stream;
   const size_t patch_count = patches.size() / kPatchBytes;
   const size_t first = *next;
   const auto place_of = [&](size_t patch) { return load_le<uint32_t>(&patches[4 * patch]); };
@@ -156,21 +160,21 @@ void BlockDecoder::patch_symbols(const ClassCode& code, uint64_t first_place, si
     const int32_t number = number_of(*next);
     if (place_of(*next) < first_place || (*next > 0 && place_of(*next) <= place_of(*next - 1)))
       fail("patches are out of order");
-    if (code.is_predicted ? number < 0 || number > 255 : number < -kMaxRawMinimum || number > kMaxRawMinimum)
+    if (is_predicted ? number < 0 || number > 255 : number < -kMaxRawMinimum || number > kMaxRawMinimum)
       fail("number of a patch is out of range");
-    if (code.is_predicted) tokens[place_of(*next) - first_place] = static_cast<uint8_t>(number);
+    if (is_predicted) tokens[place_of(*next) - first_place] = static_cast<uint8_t>(number);
   }
   const uint64_t positions = tile.positions();
-  for (size_t i = 0; code.is_predicted && i < count; i += positions)
-    kernels_.add_above(tokens + i, tile.columns, positions);
-  if (code.shift == 0) kernels_.tokens_to_symbols(tokens, count, frame_.spec.token_minimum(), 0, symbols);
-  for (size_t patch = first; !code.is_predicted && patch < *next; ++patch)
+  for (size_t i = 0; is_predicted && i < count; i += positions) kernels_.add_above(tokens + i, tile.columns, positions);
+  if (shift == 0) kernels_.tokens_to_symbols(tokens, count, frame_.spec.token_minimum(), 0, symbols);
+  for (size_t patch = first; !is_predicted && patch < *next; ++patch)
     symbols[place_of(patch) - first_place] = number_of(patch);
 }
 
-void BlockDecoder::read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens) {
-  rans_reader_->begin(plan_.kept_bands() * tile.positions(), in);
-  lattice_.set_tile(plan_.kept_bands(), tile.rows, tile.columns);
+void BlockDecoder::read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens, Bytes patches) {
+  const size_t count = plan_.bands() * tile.positions();
+  rans_reader_->begin(count, in);
+  lattice_.set_tile(plan_.bands(), tile.rows, tile.columns);
   lattice_.restore(
       [&](const uint8_t* contexts, size_t count, uint8_t* ordered) {
         uint8_t* const classes = classes_.reserve(count + kSlackBytes);
@@ -179,6 +183,10 @@ void BlockDecoder::read_neighbours(const BitSource& in, const Tile& tile, uint8_
       },
       tokens);
   rans_reader_->end();
+  if (!is_patched_) return;
+  size_t next_patch = 0;
+  patch_symbols({false, 0, 0, count}, tokens, tile, patches, &next_patch, symbols_.reserve(count));
+  if (next_patch != patches.size() / kPatchBytes) fail("a patch is outside its block");
 }
 
 void BlockDecoder::read_raw(Bytes block, uint64_t positions) {
@@ -188,7 +196,7 @@ void BlockDecoder::read_raw(Bytes block, uint64_t positions) {
   const int width = block[5];
   if (minimum < -kMaxRawMinimum || minimum > kMaxRawMinimum) fail("minimum of a raw block is out of range");
   if (width > raw_width_bound(frame_.spec)) fail("width of a raw block is out of range");
-  const size_t count = plan_.kept_bands() * positions;
+  const size_t count = plan_.bands() * positions;
   BitSource in = padded(block.subspan(kRawHeadBytes));
   int32_t* const symbols = symbols_.reserve(count);
   std::fill_n(symbols, count, minimum);

@@ -44,9 +44,15 @@ class BlockDecoder {
   Bytes head_of(Bytes block) const;
   void read_coded(Bytes block, const Tile& tile, const VisitStream& visit);
   void read_band_streams(BitSource* in, const Tile& tile, uint8_t* tokens, Bytes patches, const VisitStream& visit);
-  void patch_symbols(const ClassCode& code, uint64_t first_place, size_t count, uint8_t* tokens, const Tile& tile,
-                     Bytes patches, size_t* next, int32_t* symbols) const;
-  void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens);
+  struct Stream {
+    bool is_predicted;
+    int shift;
+    uint64_t first_place;  // of its symbols, among those of the block
+    size_t count;
+  };
+  void patch_symbols(const Stream& stream, uint8_t* tokens, const Tile& tile, Bytes patches, size_t* next,
+                     int32_t* symbols) const;
+  void read_neighbours(const BitSource& in, const Tile& tile, uint8_t* tokens, Bytes patches);
   void read_raw(Bytes block, uint64_t positions);
   // A bit stream that kernels may read past its end; it is copied only if the frame ends there.
   BitSource padded(Bytes bits);
@@ -64,7 +70,7 @@ class BlockDecoder {
   const Tables* tables_ = nullptr;
   std::vector<ClassCode> codes_;                 // by class
   std::vector<uint64_t> class_bands_;            // number of bands, by class
-  std::vector<uint64_t> slot_of_band_;           // place of a band in class order, by kept band
+  std::vector<uint64_t> slot_of_band_;           // place of a band in class order, by band
   std::array<uint8_t, 256> class_of_context_{};  // only if contexts come from neighbours
 
   ClassStreamReader stream_reader_;

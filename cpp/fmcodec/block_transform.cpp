@@ -151,14 +151,14 @@ void BlockTransform::measure_run(const uint8_t* tokens, uint64_t first_band, uin
 }
 
 void BlockTransform::measure(const PlanarBlock<const void>& block, const RangeList& ranges) const {
-  const uint64_t bands = plan_.kept_bands();
+  const uint64_t bands = plan_.bands();
   const uint64_t run = is_contiguous_at(block.channel_stride, block.positions) ? bands : 1;
   for (uint64_t first = 0; first < bands; first += run)
     measure_run(channel(block, first, 0), first, run, block.positions, ranges);
 }
 
 bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_t* tokens, const RangeList& ranges) {
-  const uint64_t bands = plan_.kept_bands();
+  const uint64_t bands = plan_.bands();
   const uint64_t run = is_contiguous_at(block.channel_stride, block.positions) ? run_of_channels(block.positions) : 1;
   bool is_finite = true;
   for (uint64_t first = 0; first < bands; first += run) {
@@ -170,10 +170,33 @@ bool BlockTransform::forward_direct(const PlanarBlock<const void>& block, uint8_
   return is_finite;
 }
 
+void BlockTransform::put_symbols(const int32_t* symbols, uint64_t band, uint64_t position, size_t count,
+                                 const SymbolSink& sink) const {
+  kernels_.measure_symbols(symbols, count, sink.ranges.of(band));
+  if (sink.tokens != nullptr) {
+    kernels_.symbols_to_tokens(symbols, count, 0, sink.tokens + band * sink.positions + position);
+  } else {
+    std::copy_n(symbols, count, sink.symbols + band * sink.positions + position);
+  }
+}
+
+bool BlockTransform::read_symbols(const BandSource& band, uint64_t position, size_t count, int32_t* symbols) const {
+  if (band.symbols != nullptr) {
+    std::copy_n(band.symbols + position, count, symbols);
+  } else if (band.tokens != nullptr) {
+    kernels_.tokens_to_symbols(band.tokens + position, count, quantizer_.token_minimum, 0, symbols);
+  } else {
+    std::fill_n(symbols, count, 0);
+    return false;
+  }
+  return true;
+}
+
 bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols,
                              const RangeList& ranges) {
   bool is_finite = true;
   if (tokens != nullptr && spec_.has_direct_tokens()) return forward_direct(block, tokens, ranges);
+  const SymbolSink sink{tokens, symbols, block.positions, ranges};
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
     const TransformGroup group = plan_.group(g);
     const Strip strip = this->strip(group);
@@ -181,9 +204,13 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
       const size_t count = std::min(strip.positions, block.positions - position);
       for (uint32_t n = 0; n < group.size; ++n) {
         for (uint64_t place = 0; place < places_; ++place) {
-          is_finite &=
-              kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position, place), count,
-                                          quantizer_, strip.rows + n * strip.stride + place * strip.place_stride);
+          int32_t* const levels = strip.rows + n * strip.stride + place * strip.place_stride;
+          is_finite &= kernels_.quantize_to_levels(dtype_, channel(block, group.first_input + n, position, place),
+                                                   count, quantizer_, levels);
+          if (!spec_.exact_zeros) continue;
+          int32_t* const flags = flags_.reserve(count);
+          kernels_.flag_nonzero(levels, count, flags);
+          put_symbols(flags, flag_band(group.first_input + n, place), position, count, sink);
         }
       }
       int32_t* const coefficients = transform_group(group, strip, row_count(strip, count), true);
@@ -195,13 +222,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;
           if (step > 1) kernels_.quantize_band(part, count, step, rounding);
-          const uint64_t band = (group.first_kept_band + k) * places_ + place;
-          kernels_.measure_symbols(part, count, ranges.of(band));
-          if (tokens != nullptr) {
-            kernels_.symbols_to_tokens(part, count, 0, tokens + band * block.positions + position);
-          } else {
-            std::copy_n(part, count, symbols + band * block.positions + position);
-          }
+          put_symbols(part, (group.first_kept_band + k) * places_ + place, position, count, sink);
         }
       }
     }

@@ -25,13 +25,13 @@ struct PlanarBlock {
   uint64_t positions;
 };
 
-// Where the decoder finds the symbols of a kept band: tokens with shift 0, or symbols. Both null: all are 0.
+// Where the decoder finds the symbols of a band: tokens with shift 0, or symbols. Both null: all are 0.
 struct BandSource {
   const uint8_t* tokens;
   const int32_t* symbols;
 };
 
-// Where extents are added up: of each kept band, or of all of them in one.
+// Where extents are added up: of each band, or of all of them in one.
 struct RangeList {
   SymbolRange* ranges;
   bool by_band;
@@ -45,7 +45,7 @@ class BlockTransform {
  public:
   BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype);
 
-  // Writes the symbols of kept band b to [b * positions, ...) of `tokens` or, if that is null, of `symbols`, and adds
+  // Writes the symbols of band b to [b * positions, ...) of `tokens` or, if that is null, of `symbols`, and adds
   // to their extents. Tokens of symbols outside the token range are meaningless. Returns whether all values are finite.
   bool forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols, const RangeList& ranges);
 
@@ -54,7 +54,7 @@ class BlockTransform {
   // What forward() does beside copying if is_copy().
   void measure(const PlanarBlock<const void>& block, const RangeList& ranges) const;
 
-  // `source(b)` gives the BandSource of kept band b.
+  // `source(b)` gives the BandSource of band b.
   template <class Source>
   void inverse(const Source& source, const PlanarBlock<void>& block);
 
@@ -94,6 +94,18 @@ class BlockTransform {
   size_t row_count(const Strip& strip, size_t count) const {
     return places_ == 1 ? count : (places_ - 1) * strip.place_stride + count;
   }
+  // Where the symbols of a block go: tokens, or symbols if that is null.
+  struct SymbolSink {
+    uint8_t* tokens;
+    int32_t* symbols;
+    uint64_t positions;
+    const RangeList& ranges;
+  };
+  void put_symbols(const int32_t* symbols, uint64_t band, uint64_t position, size_t count,
+                   const SymbolSink& sink) const;
+  // Copies the symbols of a band to `symbols`. Returns whether any may be other than 0.
+  bool read_symbols(const BandSource& band, uint64_t position, size_t count, int32_t* symbols) const;
+  uint64_t flag_band(uint64_t input, uint64_t place) const { return plan_.first_flag_band() + input * places_ + place; }
   void forward_cells(int32_t* row, const Strip& strip, size_t count) const;
   void inverse_cells(int32_t* row, const Strip& strip, size_t count) const;
 
@@ -108,7 +120,7 @@ class BlockTransform {
   bool has_byte_tables_ = false;
   bool is_byte_identity_ = false;  // both tables are
   std::array<uint8_t, 256> token_of_value_, value_of_token_;
-  Buffer<int32_t> rows_, product_, pairs_;
+  Buffer<int32_t> rows_, product_, pairs_, flags_;
   Buffer<uint8_t> run_;
 };
 
@@ -123,7 +135,7 @@ auto BlockTransform::channel(const PlanarBlock<Value>& block, uint64_t input, ui
 // The identity: tokens straight to values. Returns the number of bands; 0 if the first one has no tokens.
 template <class Source>
 uint64_t BlockTransform::inverse_direct(const Source& source, const PlanarBlock<void>& block, uint64_t first_band) {
-  const uint64_t positions = block.positions, bands = plan_.kept_bands();
+  const uint64_t positions = block.positions, bands = plan_.bands();
   const bool is_contiguous = is_contiguous_at(block.channel_stride, positions);
   const uint64_t least = is_contiguous && !is_byte_identity_ ? run_of_channels(positions) : 1;
   uint64_t done = first_band;
@@ -193,23 +205,21 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
         }
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;
-          const BandSource band = source((group.first_kept_band + k) * places_ + place);
-          if (band.symbols != nullptr) {
-            std::copy_n(band.symbols + position, count, part);
-          } else if (band.tokens != nullptr) {
-            kernels_.tokens_to_symbols(band.tokens + position, count, quantizer_.token_minimum, 0, part);
-          } else {
-            std::fill_n(part, count, 0);
-            continue;
-          }
-          kernels_.dequantize_band(part, count, plan_.step(group, k));
+          if (read_symbols(source((group.first_kept_band + k) * places_ + place), position, count, part))
+            kernels_.dequantize_band(part, count, plan_.step(group, k));
         }
         inverse_cells(row, strip, count);
       }
-      const int32_t* const levels = transform_group(group, strip, row_count(strip, count), false);
+      int32_t* const rows = transform_group(group, strip, row_count(strip, count), false);
       for (uint32_t n = 0; n < group.size; ++n) {
         for (uint64_t place = 0; place < places_; ++place) {
-          kernels_.dequantize_levels(dtype_, levels + n * strip.stride + place * strip.place_stride, count, quantizer_,
+          int32_t* const levels = rows + n * strip.stride + place * strip.place_stride;
+          if (spec_.exact_zeros) {
+            int32_t* const flags = flags_.reserve(count + kSlackBytes / sizeof(int32_t));
+            read_symbols(source(flag_band(group.first_input + n, place)), position, count, flags);
+            kernels_.clear_unflagged(flags, count, levels);
+          }
+          kernels_.dequantize_levels(dtype_, levels, count, quantizer_,
                                      channel(block, group.first_input + n, position, place));
         }
       }

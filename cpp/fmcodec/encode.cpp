@@ -134,11 +134,11 @@ uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOp
 
 uint64_t encode_bound(const TensorShape& shape, Dtype dtype, const Spec& spec) {
   const Tiling tiling = checked_tiling(shape, dtype, spec);
-  const uint64_t kept = BandPlan(spec, shape.channels).kept_bands();
+  const uint64_t bands = BandPlan(spec, shape.channels).bands();
   const uint64_t blocks = tiling.block_count(), groups = spec.tables ? 0 : tiling.group_count();
   const auto width = static_cast<uint64_t>(raw_width_bound(spec));
-  const uint64_t symbol_bits = shape.images * tiling.rows() * tiling.columns() * kept * width;
-  return frame_head_bytes(spec, false, blocks + groups) + groups * class_section_bound(kept) +
+  const uint64_t symbol_bits = shape.images * tiling.rows() * tiling.columns() * bands * width;
+  return frame_head_bytes(spec, false, blocks + groups) + groups * class_section_bound(bands) +
          blocks * (kRawHeadBytes + static_cast<uint64_t>(spec.block_word_bits()) / 8) + symbol_bits / 8;
 }
 

@@ -11,7 +11,7 @@
 
 namespace fmc {
 
-inline constexpr uint16_t kStreamVersion = 4;
+inline constexpr uint16_t kStreamVersion = 5;
 inline constexpr size_t kHeaderBytes = 52;
 inline constexpr size_t kIndexEntryBytes = 8;
 inline constexpr size_t kCheckBytes = 4;

@@ -56,7 +56,7 @@ EncodedGroup GroupEncoder::encode(uint64_t group, std::span<uint8_t> place) {
     add_part(encoded, 0);
     use_tables(tables);
   }
-  if (tables.model == ClassModel::kNeighbours && !symbols_.is_wide()) order_.prepare();
+  if (tables.model == ClassModel::kNeighbours && !spec_.tables) order_.prepare();
   for (const Block& block : symbols_.blocks()) {
     const size_t begin = encoded.bytes.size();
     if (block.range.magnitude > 0 && !write_coded(block, tables, encoded.bytes)) write_raw(block, encoded.bytes);
@@ -79,6 +79,10 @@ void GroupEncoder::use_tables(const Tables& tables) {
     return;
   }
   class_of_context_ = tables.class_of_context();
+  for (size_t token = 0; token < kTokens; ++token) {
+    has_weight_[token] = std::all_of(tables.classes.begin(), tables.classes.end(),
+                                     [&](const TableClass& table) { return table.weights[token] > 0; });
+  }
   rans_writer_.emplace(kernels_, tables);
 }
 
@@ -174,17 +178,16 @@ std::vector<uint8_t> GroupEncoder::head() const {
 
 // Returns false, and writes nothing, if the block cannot be coded or would be longer than raw.
 bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuffer& out) {
-  if (tables.model == ClassModel::kNeighbours) return !symbols_.is_wide() && write_neighbours(block, tables, out);
-  const uint64_t positions = block.tile.positions();
   patches_.clear();
+  if (tables.model == ClassModel::kNeighbours) return write_neighbours(block, out);
+  const uint64_t positions = block.tile.positions();
   if (spec_.tables) {
     uint64_t place = 0;
     for (size_t k = 0; k < codes_.size(); ++k) {
       if (!find_patches(block, k, tables.classes[k], place)) return false;
       place += classes_.bands(k).size() * positions;
     }
-    const bool has_places = symbols_.count(block) <= uint64_t{1} << 32;
-    if (!patches_.empty() && (!has_places || patch_head_bytes(patches_.size()) > raw_size_bytes(block))) return false;
+    if (!can_patch(block)) return false;
   }
   const std::vector<uint8_t> head = this->head();
   std::copy(head.begin(), head.end(), out.end());
@@ -215,29 +218,58 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
   return true;
 }
 
-// The same with contexts from neighbours. rANS writes backwards: the phases from the last to the first.
-bool GroupEncoder::write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out) {
-  const size_t count = symbols_.count(block);
-  const uint8_t* const tokens = order_.tokens() + block.first_symbol;
-  uint8_t* const classes = class_of_token_.reserve(count + kSlackBytes);
-  kernels_.translate(order_.contexts() + block.first_symbol, count, class_of_context_.data(), classes);
-  if (spec_.tables) {
-    for (size_t i = 0; i < count; ++i) {
-      if (tables.classes[classes[i]].weights[tokens[i]] == 0) return false;
+// Whether patches can be written and take less room than a raw block.
+bool GroupEncoder::can_patch(const Block& block) const {
+  if (patches_.empty()) return true;
+  const bool has_places = symbols_.count(block) <= uint64_t{1} << 32;
+  return has_places && patch_head_bytes(patches_.size()) <= raw_size_bytes(block);
+}
+
+// Makes patches of the symbols that static tables of contexts have no weight for, and returns all tokens with 0 in
+// their place.
+const uint8_t* GroupEncoder::patch_tokens(const Block& block) {
+  const size_t positions = block.tile.positions();
+  uint8_t* const substituted = substituted_.reserve(symbols_.count(block) + kSlackBytes);
+  for (size_t band = 0; band < symbols_.bands(); ++band) {
+    const size_t first = band * positions;
+    const int32_t* const symbols = symbols_.is_wide() ? symbols_.symbols(block, band) : nullptr;
+    std::memcpy(substituted + first, symbols_.tokens(block, band, 0), positions);
+    for (size_t i = 0; i < positions; ++i) {
+      uint8_t& token = substituted[first + i];
+      const int32_t symbol = symbols != nullptr ? symbols[i] : symbol_of(token);
+      if (has_weight_[token] && shift_for(symbol, symbol, token_minimum_) == 0) continue;
+      patches_.push_back({static_cast<uint32_t>(first + i), symbol});
+      token = 0;
     }
   }
+  return substituted;
+}
+
+// The same with contexts from neighbours. rANS writes backwards: the phases from the last to the first.
+bool GroupEncoder::write_neighbours(const Block& block, ByteBuffer& out) {
+  const size_t count = symbols_.count(block);
+  OrderedTokens ordered;
+  if (spec_.tables) {
+    const uint8_t* const tokens = patch_tokens(block);
+    if (!can_patch(block) || (!patches_.empty() && !has_weight_[0])) return false;
+    ordered = order_.order(block, tokens);
+  } else {
+    ordered = order_.of_block(block);
+  }
+  uint8_t* const classes = class_of_token_.reserve(count + kSlackBytes);
+  kernels_.translate(ordered.contexts, count, class_of_context_.data(), classes);
   const auto& phase_counts = order_.phase_counts(block);
   rans_writer_->begin(count);
   size_t end = count;
   for (size_t phase = Lattice::kPhases; phase-- > 0;) {
     const size_t phase_count = phase_counts[phase];
     end -= phase_count;
-    rans_writer_->write(tokens + end, classes + end, phase_count);
+    rans_writer_->write(ordered.tokens + end, classes + end, phase_count);
   }
   const std::span<const uint8_t> coded = rans_writer_->end();
-  if (1 + coded.size() > raw_size_bytes(block)) return false;
-  const auto kind = static_cast<uint8_t>(BlockKind::kCoded);
-  out.append({&kind, 1});
+  const std::vector<uint8_t> head = this->head();
+  if (head.size() + coded.size() > raw_size_bytes(block)) return false;
+  out.append(head);
   out.append(coded);
   return true;
 }

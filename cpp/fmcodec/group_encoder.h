@@ -46,7 +46,9 @@ class GroupEncoder {
                                  size_t* next_patch);
   std::vector<uint8_t> head() const;
   bool write_coded(const Block& block, const Tables& tables, ByteBuffer& out);
-  bool write_neighbours(const Block& block, const Tables& tables, ByteBuffer& out);
+  bool can_patch(const Block& block) const;
+  const uint8_t* patch_tokens(const Block& block);
+  bool write_neighbours(const Block& block, ByteBuffer& out);
   void write_raw(const Block& block, ByteBuffer& out);
 
   void add_part(EncodedGroup& group, size_t begin) const;
@@ -71,6 +73,7 @@ class GroupEncoder {
   std::vector<Patch> patches_;  // of the block that is written
   // With contexts from neighbours.
   std::array<uint8_t, 256> class_of_context_{};
+  std::array<bool, kTokens> has_weight_{};  // in all classes
   std::optional<RansWriter> rans_writer_;
 
   Buffer<uint8_t> nonzero_, mask_, substituted_, class_of_token_, bits_;

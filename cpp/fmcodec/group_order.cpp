@@ -15,6 +15,16 @@ void GroupOrder::prepare() {
   is_ordered_ = true;
 }
 
+OrderedTokens GroupOrder::order(const GroupSymbols::Block& block, const uint8_t* tokens) {
+  reset();
+  const size_t count = symbols_.count(block);
+  uint8_t* const ordered = tokens_.reserve(count + kSlackBytes);
+  uint8_t* const contexts = contexts_.reserve(count + kSlackBytes);
+  lattice_.set_tile(symbols_.bands(), block.tile.rows, block.tile.columns);
+  lattice_.order(tokens, ordered, contexts);
+  return {ordered, contexts};
+}
+
 const std::array<size_t, Lattice::kPhases>& GroupOrder::phase_counts(const GroupSymbols::Block& block) {
   lattice_.set_tile(symbols_.bands(), block.tile.rows, block.tile.columns);
   return lattice_.phase_counts();

@@ -11,6 +11,11 @@
 
 namespace fmc {
 
+struct OrderedTokens {
+  const uint8_t* tokens = nullptr;
+  const uint8_t* contexts = nullptr;
+};
+
 class GroupOrder {
  public:
   // The symbols must outlive the object.
@@ -22,9 +27,13 @@ class GroupOrder {
   // Orders the blocks of the group if that was not done yet. Precondition: its symbols are not wide.
   void prepare();
 
-  // Of all blocks, one after the other; each at its first symbol, phase by phase.
-  const uint8_t* tokens() const { return tokens_.get(); }
-  const uint8_t* contexts() const { return contexts_.get(); }
+  // After prepare(). Of all blocks, one after the other; each at its first symbol, phase by phase.
+  OrderedTokens all() const { return {tokens_.get(), contexts_.get()}; }
+  OrderedTokens of_block(const GroupSymbols::Block& block) const {
+    return {tokens_.get() + block.first_symbol, contexts_.get() + block.first_symbol};
+  }
+  // Of a block with other tokens than the group has there. Valid until the next call; prepare() is undone.
+  OrderedTokens order(const GroupSymbols::Block& block, const uint8_t* tokens);
   // Tokens of each phase of a block.
   const std::array<size_t, Lattice::kPhases>& phase_counts(const GroupSymbols::Block& block);
 

@@ -35,11 +35,11 @@ class GroupSymbols {
   // Whether symbols are kept as 32-bit integers, because not all of them fit tokens at shift 0.
   bool is_wide() const { return is_wide_; }
   const std::vector<Block>& blocks() const { return blocks_; }
-  uint64_t bands() const { return plan_.kept_bands(); }
+  uint64_t bands() const { return plan_.bands(); }
   uint64_t positions() const;  // of all blocks
   uint64_t count(const Block& block) const { return bands() * block.tile.positions(); }
   uint64_t count() const { return bands() * positions(); }
-  // Extent of the symbols of a kept band in the group. Precondition: is_wide(), or the effort does not pool bands.
+  // Extent of the symbols of a band in the group. Precondition: is_wide(), or the effort does not pool bands.
   const SymbolRange& range(uint64_t band) const { return ranges_[band]; }
 
   // Tokens of a band of a block at a shift, with kSlackBytes of room behind them that may be read. Valid until the next
@@ -72,7 +72,7 @@ class GroupSymbols {
 
   bool is_wide_ = false;
   std::vector<Block> blocks_;
-  std::vector<SymbolRange> ranges_;  // by kept band
+  std::vector<SymbolRange> ranges_;  // by band
   Buffer<uint8_t> planes_, tokens_, converted_, residuals_;
   Buffer<int32_t> symbols_, copied_;
 };

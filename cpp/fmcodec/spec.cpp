@@ -14,6 +14,7 @@ constexpr uint8_t kHasPermutation = 1, kHasTables = 2;
 constexpr size_t kFixedSectionBytes = 18;
 constexpr unsigned kSpatialShift = 2;  // in the flags
 constexpr uint8_t kSpatialFlags = 3 << kSpatialShift;
+constexpr uint8_t kExactZeros = 16;
 constexpr uint32_t kMaxSpatialSize = 8;
 constexpr int kMaxKltBits = 15, kMaxSpatialBits = 14;
 constexpr uint64_t kMaxFractionBits = 14;
@@ -98,6 +99,8 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
           "spatial_size must be 1, 2, 4 or 8");
   require(spec.spatial_size == 1 || spec.bits <= kMaxSpatialBits, code,
           "bits must be at most 14 with a spatial transform");
+  require(!spec.exact_zeros || spec.transform != Transform::kIdentity || spec.spatial_size > 1, code,
+          "exact_zeros needs a transform");
   require(spec.transform != Transform::kKlt || has_valid_basis(spec, channels), code,
           "the basis does not fit the levels or the " + std::to_string(channels) + " channels of the tensor");
   require(
@@ -115,10 +118,10 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
     }
   }
   if (spec.tables) {
-    const uint64_t kept = BandPlan(spec, channels).kept_bands();
-    require(spec.tables->model == ClassModel::kNeighbours || spec.tables->class_map.size() == kept, code,
+    const uint64_t bands = BandPlan(spec, channels).bands();
+    require(spec.tables->model == ClassModel::kNeighbours || spec.tables->class_map.size() == bands, code,
             "static tables are for " + std::to_string(spec.tables->class_map.size()) + " bands, the tensor has " +
-                std::to_string(kept));
+                std::to_string(bands));
   }
 }
 
@@ -133,7 +136,8 @@ std::vector<uint8_t> write_spec_section(const Spec& spec) {
   out.push_back(static_cast<uint8_t>(spec.code_layout));
   const auto log2_spatial = static_cast<unsigned>(std::countr_zero(spec.spatial_size));
   out.push_back(static_cast<uint8_t>((spec.permutation.empty() ? 0u : kHasPermutation) |
-                                     (spec.tables ? kHasTables : 0u) | log2_spatial << kSpatialShift));
+                                     (spec.tables ? kHasTables : 0u) | log2_spatial << kSpatialShift |
+                                     (spec.exact_zeros ? kExactZeros : 0u)));
   append_le<uint32_t>(out, static_cast<uint32_t>(spec.band_steps.size()));
   for (const uint16_t step : spec.band_steps) append_le<uint16_t>(out, step);
   if (spec.code_layout == CodeLayout::kSerial) out.push_back(static_cast<uint8_t>(spec.word_bits));
@@ -169,9 +173,11 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
   spec.code_layout = static_cast<CodeLayout>(section[12]);
   check(spec.code_layout == CodeLayout::kWavelet || spec.code_layout == CodeLayout::kSerial, "unknown coder", 12);
   const uint8_t flags = section[13];
-  check((flags & ~(kHasPermutation | kHasTables | kSpatialFlags)) == 0, "reserved spec flags are set", 13);
+  check((flags & ~(kHasPermutation | kHasTables | kSpatialFlags | kExactZeros)) == 0, "reserved spec flags are set",
+        13);
 
   spec.spatial_size = 1u << ((flags & kSpatialFlags) >> kSpatialShift);
+  spec.exact_zeros = (flags & kExactZeros) != 0;
 
   size_t at = 14;
   const auto read_u16_list = [&](std::vector<uint16_t>& list) {
@@ -203,7 +209,7 @@ Spec parse_spec_section(Bytes section, uint64_t channels, int64_t base_offset) {
     const uint64_t size = load_le<uint32_t>(&section[at]);
     at += 4;
     check(section.size() - at == size, "class section has a wrong size", at - 4);
-    spec.tables = parse_class_section(section.subspan(at), BandPlan(spec, channels).kept_bands(), spec.token_minimum(),
+    spec.tables = parse_class_section(section.subspan(at), BandPlan(spec, channels).bands(), spec.token_minimum(),
                                       base_offset + static_cast<int64_t>(at));
     at += size;
   }

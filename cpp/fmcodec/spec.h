@@ -61,6 +61,7 @@ struct Spec {
   uint32_t transform_size = 1;
   uint32_t kept_bands = 1;
   uint32_t spatial_size = 1;  // of cells, along rows and columns
+  bool exact_zeros = false;   // levels of 0 are told apart (section 4.5)
   std::vector<uint16_t> band_steps{1};
   std::vector<uint16_t> permutation;   // empty: none
   std::shared_ptr<const Basis> basis;  // kKlt only
@@ -112,7 +113,9 @@ class BandPlan {
   uint64_t group_count() const { return full_groups_ + leftover_.size(); }
   TransformGroup group(uint64_t index) const;
   uint64_t channels() const { return channels_; }
-  uint64_t kept_bands() const { return kept_coefficients_ * spec_.cell_values(); }
+  // All bands that are coded: those of kept coefficients, then those of flags, if there are any (section 4.5).
+  uint64_t bands() const { return first_flag_band() + (spec_.exact_zeros ? channels_ * spec_.cell_values() : 0); }
+  uint64_t first_flag_band() const { return kept_coefficients_ * spec_.cell_values(); }
   // Step of coefficient k of a group (section 5).
   int32_t step(const TransformGroup& group, uint32_t k) const;
 

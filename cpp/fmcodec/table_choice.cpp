@@ -288,17 +288,25 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
   return is_masked || masked.bits < plain.bits ? masked : plain;
 }
 
-CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum) {
-  CostedClass chosen;
-  chosen.table.mode = ClassMode::kRans;
-  chosen.table.weights = weights_of(counts);
-  const Frequencies frequencies = frequencies_of(chosen.table.weights);
-  uint64_t cost = 0;
-  for (size_t token = 0; token < kTokens; ++token) {
-    if (counts[token] > 0) cost += counts[token] * (log2_q16(kRansTotal) - log2_q16(frequencies[token]));
+CostedTables choose_weights(const Classes& chosen, int32_t token_minimum) {
+  CostedTables costed;
+  costed.tables.model = ClassModel::kNeighbours;
+  costed.tables.class_map = chosen.class_of_item;
+  costed.bits = kContexts * class_bits(chosen.statistics.size());
+  for (const TokenStatistics& statistics : chosen.statistics) {
+    TableClass table;
+    table.mode = ClassMode::kRans;
+    table.weights = weights_of(statistics.counts);
+    const Frequencies frequencies = frequencies_of(table.weights);
+    uint64_t cost = 0;
+    for (size_t token = 0; token < kTokens; ++token) {
+      const uint64_t count = statistics.counts[token];
+      if (count > 0) cost += count * (log2_q16(kRansTotal) - log2_q16(frequencies[token]));
+    }
+    costed.bits += cost / kOneBit + weight_table_size_bits(table.weights, token_minimum == 0);
+    costed.tables.classes.push_back(table);
   }
-  chosen.bits = cost / kOneBit + weight_table_size_bits(chosen.table.weights, token_minimum == 0);
-  return chosen;
+  return costed;
 }
 
 }  // namespace fmc

@@ -68,8 +68,13 @@ struct CostedClass {
   uint64_t bits = 0;
 };
 
-// Section 10, step 9: a class coded by rANS.
-CostedClass choose_weights(const TokenHistogram& counts, int32_t token_minimum);
+struct CostedTables {
+  Tables tables;
+  uint64_t bits = 0;  // of the class section and of all blocks
+};
+
+// Section 10, step 9: tables of contexts, coded by rANS, for classes of contexts. The bits are without those of states.
+CostedTables choose_weights(const Classes& chosen, int32_t token_minimum);
 
 // Section 10, step 6. If no masks were counted, only standard mask tables are tried.
 CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& codes, int32_t token_minimum);

@@ -68,8 +68,7 @@ CostedTables TableChooser::choose_band_tables(const BandItems& items, size_t mos
 CostedTables TableChooser::choose_neighbour_tables() {
   order_.prepare();
   const uint64_t total = symbols_.count();
-  const uint8_t* const tokens = order_.tokens();
-  const uint8_t* const contexts = order_.contexts();
+  const auto [tokens, contexts] = order_.all();
   // Two tables, so that runs of equal tokens do not wait for the store of the previous count.
   std::vector<std::array<uint32_t, kTokens>> even(kContexts), odd(kContexts);
   uint64_t i = 0;
@@ -83,16 +82,7 @@ CostedTables TableChooser::choose_neighbour_tables() {
     for (size_t token = 0; token < kTokens; ++token) items[c].counts[token] = uint64_t{even[c][token]} + odd[c][token];
     items[c].symbols = items[c].counted();
   }
-  Classes chosen = choose_classes(items, kContexts, {kMaxClasses, true});
-  CostedTables costed;
-  costed.tables.model = ClassModel::kNeighbours;
-  costed.tables.class_map = chosen.class_of_item;
-  costed.bits = kContexts * class_bits(chosen.statistics.size());
-  for (const TokenStatistics& statistics : chosen.statistics) {
-    const CostedClass c = choose_weights(statistics.counts, token_minimum_);
-    costed.tables.classes.push_back(c.table);
-    costed.bits += c.bits;
-  }
+  CostedTables costed = choose_weights(choose_classes(items, kContexts, {kMaxClasses, true}), token_minimum_);
   for (const Block& block : symbols_.blocks()) costed.bits += 32 * rans_lanes(symbols_.count(block));
   return costed;
 }

@@ -16,11 +16,6 @@
 
 namespace fmc {
 
-struct CostedTables {
-  Tables tables;
-  uint64_t bits = 0;  // of the class section and of all blocks
-};
-
 class TableChooser {
  public:
   // All arguments must outlive the object.

@@ -9,7 +9,9 @@
 #include "fmcodec/block_transform.h"
 #include "fmcodec/dispatch.h"
 #include "fmcodec/error.h"
+#include "fmcodec/lattice.h"
 #include "fmcodec/planar.h"
+#include "fmcodec/rans.h"
 
 namespace fmc {
 namespace {
@@ -30,14 +32,36 @@ void count(const Symbol* symbols, size_t count, int shift, TokenHistogram& token
   }
 }
 
+// Counts the tokens of blocks by their context.
+class ContextCounter {
+ public:
+  ContextCounter(const KernelTable& kernels, int32_t token_minimum) : lattice_(kernels, token_minimum) {}
+
+  void count(const Tile& tile, size_t bands, const uint8_t* tokens, std::vector<TokenHistogram>& histograms) {
+    const size_t count = bands * tile.positions();
+    uint8_t* const ordered = ordered_.reserve(count + kSlackBytes);
+    uint8_t* const contexts = contexts_.reserve(count + kSlackBytes);
+    lattice_.set_tile(bands, tile.rows, tile.columns);
+    lattice_.order(tokens, ordered, contexts);
+    for (size_t i = 0; i < count; ++i) ++histograms[contexts[i]][ordered[i]];
+  }
+
+ private:
+  Lattice lattice_;
+  Buffer<uint8_t> ordered_, contexts_;
+};
+
 }  // namespace
 
-TableStatistics::TableStatistics(Spec spec) : spec_(std::move(spec)) { spec_.tables.reset(); }
+TableStatistics::TableStatistics(Spec spec) : spec_(std::move(spec)) {
+  spec_.tables.reset();
+  if (spec_.effort == kExactEffort) contexts_.resize(kContexts);
+}
 
 void TableStatistics::set_channels(uint64_t channels) {
   if (channels_ == 0) {
     channels_ = channels;
-    bands_.resize(BandPlan(spec_, channels).kept_bands());
+    bands_.resize(BandPlan(spec_, channels).bands());
   }
   if (channels != channels_) {
     throw Error(ErrorCode::kArgument,
@@ -54,6 +78,7 @@ void TableStatistics::update(const TensorView& tensor) {
   BlockTransform transform(kernels(), spec_, plan, tensor.dtype);
   const KernelTable& kernel_table = kernels();
   const int32_t token_minimum = spec_.token_minimum();
+  ContextCounter context_counter(kernel_table, token_minimum);
   Buffer<uint8_t> planes, tokens, residuals;
   Buffer<int32_t> symbols;
   std::vector<SymbolRange> ranges(bands_.size());
@@ -66,11 +91,12 @@ void TableStatistics::update(const TensorView& tensor) {
         !spec_.clamps_nonfinite) {
       throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity");
     }
-    uint8_t* const band_tokens = tokens.reserve(positions + kSlackBytes);
+    uint8_t* const block_tokens = tokens.reserve(bands_.size() * positions + kSlackBytes);
     uint8_t* const band_residuals = residuals.reserve(positions + kSlackBytes);
     for (size_t k = 0; k < bands_.size(); ++k) {
       Band& band = bands_[k];
       const int32_t* const band_symbols = block + k * positions;
+      uint8_t* const band_tokens = block_tokens + k * positions;
       band.symbols.range.add(ranges[k]);
       band.symbols.raise_shift(shift_for(band.symbols.range.minimum, band.symbols.range.maximum, token_minimum),
                                token_minimum);
@@ -84,7 +110,14 @@ void TableStatistics::update(const TensorView& tensor) {
       count(band_residuals, positions, 0, band.residuals.tokens, band.residuals.masks);
     }
     positions_ += positions;
+    if (contexts_.empty() || is_wide()) continue;
+    context_counter.count(tile, bands_.size(), block_tokens, contexts_);
+    state_bits_ += 32 * rans_lanes(bands_.size() * positions);
   }
+}
+
+bool TableStatistics::is_wide() const {
+  return std::any_of(bands_.begin(), bands_.end(), [](const Band& band) { return band.symbols.shift > 0; });
 }
 
 void TableStatistics::Counts::raise_shift(int to, int32_t token_minimum) {
@@ -108,8 +141,9 @@ void TableStatistics::Counts::add(const Counts& other, int32_t token_minimum) {
 }
 
 void TableStatistics::merge(const TableStatistics& other) {
-  // Of what the stream does not hold, only the dead zone decides about symbols.
-  if (write_spec_section(spec_) != write_spec_section(other.spec_) || spec_.dead_zone != other.spec_.dead_zone) {
+  // Of what the stream does not hold, the dead zone decides about symbols, and the effort about what is counted.
+  if (write_spec_section(spec_) != write_spec_section(other.spec_) || spec_.dead_zone != other.spec_.dead_zone ||
+      spec_.effort != other.spec_.effort) {
     throw Error(ErrorCode::kArgument, "statistics of different specs cannot be merged");
   }
   if (other.channels_ == 0) return;
@@ -119,6 +153,8 @@ void TableStatistics::merge(const TableStatistics& other) {
     bands_[b].residuals.add(other.bands_[b].residuals, kResidualMinimum);
     bands_[b].sample.add(other.bands_[b].sample);
   }
+  for (size_t c = 0; c < contexts_.size(); ++c) fmc::add(other.contexts_[c], contexts_[c]);
+  state_bits_ += other.state_bits_;
   positions_ += other.positions_;
 }
 
@@ -137,8 +173,7 @@ void TableStatistics::extend(TokenStatistics& statistics, const SymbolRange& ran
 // As the encoder does without static tables (section 10, step 2), from all symbols.
 std::vector<bool> TableStatistics::choose_predicted() const {
   std::vector<bool> is_predicted(bands_.size());
-  if (std::any_of(bands_.begin(), bands_.end(), [](const Band& band) { return band.symbols.shift > 0; }))
-    return is_predicted;
+  if (is_wide()) return is_predicted;
   for (size_t band = 0; band < bands_.size(); ++band)
     is_predicted[band] = pays_prediction(bands_[band].sample, spec_.token_minimum() < 0);
   return is_predicted;
@@ -146,6 +181,29 @@ std::vector<bool> TableStatistics::choose_predicted() const {
 
 Tables TableStatistics::build() const {
   if (positions_ == 0) throw Error(ErrorCode::kArgument, "no values were seen: call update() first");
+  const CostedTables of_bands = build_of_bands();
+  if (contexts_.empty() || is_wide()) return of_bands.tables;
+  const CostedTables of_contexts = build_of_contexts();
+  return of_contexts.bits < of_bands.bits ? of_contexts.tables : of_bands.tables;
+}
+
+// As the encoder does without static tables (section 10, step 9).
+CostedTables TableStatistics::build_of_contexts() const {
+  std::vector<TokenStatistics> items(kContexts);
+  SymbolRange range{0, 0, 0};
+  for (const Band& band : bands_) range.add(band.symbols.range);
+  for (size_t c = 0; c < kContexts; ++c) {
+    items[c].counts = contexts_[c];
+    items[c].symbols = items[c].counted();
+  }
+  Classes chosen = choose_classes(items, kContexts, {kMaxClasses, true});
+  for (TokenStatistics& statistics : chosen.statistics) extend(statistics, range);
+  CostedTables costed = choose_weights(chosen, spec_.token_minimum());
+  costed.bits += kSeenWeight * state_bits_;
+  return costed;
+}
+
+CostedTables TableStatistics::build_of_bands() const {
   const std::vector<bool> is_predicted = choose_predicted();
   const auto counts_of = [&](size_t band) -> const Counts& {
     return is_predicted[band] ? bands_[band].residuals : bands_[band].symbols;
@@ -169,7 +227,8 @@ Tables TableStatistics::build() const {
               folded.masks});
   }
   Classes chosen = choose_classes(items, bands_.size(), {spec_.most_classes(), true});
-  Tables tables;
+  CostedTables costed;
+  Tables& tables = costed.tables;
   for (const uint8_t item : item_of_band) tables.class_map.push_back(chosen.class_of_item[item]);
   for (TokenStatistics& statistics : chosen.statistics) {
     extend(statistics, ranges[statistics.is_predicted]);
@@ -177,9 +236,11 @@ Tables TableStatistics::build() const {
     // Both histograms carry the weight, so the number of symbols must as well.
     statistics.symbols = statistics.counted();
     statistics.mask_bytes = std::accumulate(statistics.masks.begin(), statistics.masks.end(), uint64_t{0});
-    tables.classes.push_back(choose_mode(statistics, spec_.code_choice(), spec_.token_minimum()).table);
+    const CostedClass c = choose_mode(statistics, spec_.code_choice(), spec_.token_minimum());
+    tables.classes.push_back(c.table);
+    costed.bits += c.bits;
   }
-  return tables;
+  return costed;
 }
 
 }  // namespace fmc

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Histograms per band over any number of tensors, for static tables. Statistics of parts of the data add up.
+// Histograms per band and, at effort 3, per context over any number of tensors, for static tables. Statistics of parts
+// of the data add up.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ class TableStatistics {
   // Throws Error(kArgument) if the number of channels differs from earlier tensors; Error(kNonFinite).
   void update(const TensorView& tensor);
   void merge(const TableStatistics& other);
-  // Tables with a code for every symbol seen and for those a quarter beyond the range seen. Throws Error(kArgument) if
-  // no value was seen.
+  // Tables with a code for every symbol seen and for those a quarter beyond the range seen: of bands or, at effort 3,
+  // of contexts if what was seen takes fewer bits with them. Throws Error(kArgument) if no value was seen.
   Tables build() const;
 
  private:
@@ -40,13 +41,19 @@ class TableStatistics {
     PredictionSample sample;
   };
   void set_channels(uint64_t channels);
+  bool is_wide() const;
+  CostedTables build_of_bands() const;
+  CostedTables build_of_contexts() const;
   void extend(TokenStatistics& statistics, const SymbolRange& range) const;
   std::vector<bool> choose_predicted() const;
 
   Spec spec_;
   uint64_t channels_ = 0;
   uint64_t positions_ = 0;
-  std::vector<Band> bands_;  // by kept band
+  std::vector<Band> bands_;  // by band
+  // Of effort 3, valid while the shifts of all bands are 0.
+  std::vector<TokenHistogram> contexts_;
+  uint64_t state_bits_ = 0;  // of the lanes of all blocks, if they are coded by rANS
 };
 
 }  // namespace fmc

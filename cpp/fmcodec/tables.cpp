@@ -219,7 +219,7 @@ std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_min
   return out.bytes();
 }
 
-Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_minimum, int64_t base_offset) {
+Tables parse_class_section(Bytes section, uint64_t bands, int32_t token_minimum, int64_t base_offset) {
   const auto check = [&](bool holds, const char* message) {
     if (!holds) throw Error(ErrorCode::kCorrupt, message, base_offset);
   };
@@ -228,7 +228,7 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
   tables.model = static_cast<ClassModel>(in.read(1));
   const size_t count = in.read(5) + 1;
   check(!in.is_overrun(), "class section is too short");
-  tables.class_map.resize(tables.model == ClassModel::kNeighbours ? kContexts : kept_bands);
+  tables.class_map.resize(tables.model == ClassModel::kNeighbours ? kContexts : bands);
   if (count > 1 && !tables.class_map.empty()) {
     const bool is_valid = tables.model == ClassModel::kNeighbours ? read_steps(in, count, tables.class_map)
                                                                   : read_band_map(in, count, tables.class_map);
@@ -261,12 +261,12 @@ Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_min
   return tables;
 }
 
-uint64_t class_section_bound(uint64_t kept_bands) {
+uint64_t class_section_bound(uint64_t bands) {
   // Two tables of an entry count and 256 lengths of at most 8 bits, mode, prediction and shift, for each class; and the
   // class count. A table of weights is smaller.
   constexpr uint64_t kClassBits = 2 * (8 + kTokens * 8) + 8;
   // The class map: a table, and codes that are no longer on average than numbers of 5 bits, or a bit longer if limited.
-  return (6 + (kMaxClasses + 1) * kClassBits + std::max<uint64_t>(kept_bands, kContexts) * 6 + 7) / 8;
+  return (6 + (kMaxClasses + 1) * kClassBits + std::max<uint64_t>(bands, kContexts) * 6 + 7) / 8;
 }
 
 uint64_t table_size_bits(const CodeLengths& lengths, bool is_ascending) {

@@ -39,7 +39,7 @@ struct TableClass {
 
 struct Tables {
   ClassModel model = ClassModel::kBands;
-  std::vector<uint8_t> class_map;  // by kept band or, with kNeighbours, by context
+  std::vector<uint8_t> class_map;  // by band or, with kNeighbours, by context
   std::vector<TableClass> classes;
 
   bool has_shift() const;
@@ -54,10 +54,10 @@ inline bool has_ascending_table(int32_t token_minimum, bool is_predicted) {
 
 // Section 8. parse throws Error(kCorrupt); offsets count from `base_offset`.
 std::vector<uint8_t> write_class_section(const Tables& tables, int32_t token_minimum);
-Tables parse_class_section(Bytes section, uint64_t kept_bands, int32_t token_minimum, int64_t base_offset);
+Tables parse_class_section(Bytes section, uint64_t bands, int32_t token_minimum, int64_t base_offset);
 
 // Most bytes a class section can have.
-uint64_t class_section_bound(uint64_t kept_bands);
+uint64_t class_section_bound(uint64_t bands);
 
 // Bits of an entry of the class map.
 inline unsigned class_bits(size_t class_count) { return static_cast<unsigned>(std::bit_width(class_count - 1)); }

@@ -124,6 +124,9 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     spatial_size
         1, or 2, 4 or 8: what the channel transform gives is transformed over cells of so many rows and columns by the
         integer DCT-II.
+    exact_zeros
+        Whether levels of 0 stay 0 whatever transforms make of them, as after a ReLU: one flag per value is coded beside
+        the bands (docs/format.md, section 4.5). Only with a channel or spatial transform.
     basis
         Matrix and means of the transform ``"klt"``, None for the others.
     code_layout
@@ -166,6 +169,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     band_steps: tuple[int, ...] = (1,)
     permutation: tuple[int, ...] | None = None
     spatial_size: int = 1
+    exact_zeros: bool = False
     basis: Basis | None = None
     code_layout: CodeLayout = "wavelet"
     word_bits: int = DEFAULT_WORD_BITS
@@ -218,6 +222,8 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"spatial_size must be {', '.join(map(str, SPATIAL_SIZES))}, not {self.spatial_size}")
         if self.spatial_size > 1:
             _check_range("bits", self.bits, 2, MOST_SPATIAL_BITS)
+        if self.exact_zeros and self.transform == "identity" and self.spatial_size == 1:
+            raise ValueError("exact_zeros needs a transform: without one, levels of 0 stay 0 anyway")
         if self.word_bits not in WORD_SIZES:
             raise ValueError(f"word_bits must be {', '.join(map(str, WORD_SIZES))}, not {self.word_bits}")
         if self.code_layout == "wavelet" and self.word_bits != DEFAULT_WORD_BITS:
@@ -303,6 +309,7 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
             "bits",
             "transform_size",
             "spatial_size",
+            "exact_zeros",
             "dead_zone",
             "max_code_length",
             "effort",
@@ -339,6 +346,7 @@ def spec_of_native(native: _core.Spec) -> CodecSpec:
         transform_size=native.transform_size,
         kept_bands=native.kept_bands,
         spatial_size=native.spatial_size,
+        exact_zeros=native.exact_zeros,
         band_steps=tuple(native.band_steps),
         permutation=tuple(native.permutation) or None,
         basis=None if basis is None else Basis.from_bytes(*basis),

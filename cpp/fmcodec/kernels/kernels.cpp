@@ -78,6 +78,8 @@ const KernelTable* kernel_table() {
       .multiply = multiply,
       .quantize_band = quantize_band,
       .dequantize_band = dequantize_band,
+      .flag_nonzero = flag_nonzero,
+      .clear_unflagged = clear_unflagged,
       .measure_symbols = measure_symbols,
       .measure_tokens = measure_tokens,
       .symbols_to_tokens = symbols_to_tokens,

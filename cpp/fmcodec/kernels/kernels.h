@@ -135,6 +135,9 @@ struct KernelTable {
   // --- symbols (section 5), in place. Precondition of quantize_band: |coefficient| + rounding < 2^21.
   void (*quantize_band)(int32_t* coefficients, size_t count, int32_t step, int32_t rounding);
   void (*dequantize_band)(int32_t* symbols, size_t count, int32_t step);
+  // Flags of section 4.5: 1 where a level is not 0; and the inverse, which makes levels 0 where their flag is.
+  void (*flag_nonzero)(const int32_t* levels, size_t count, int32_t* flags);
+  void (*clear_unflagged)(const int32_t* flags, size_t count, int32_t* levels);
   void (*measure_symbols)(const int32_t* symbols, size_t count, SymbolRange* range);
   // Tokens have kSlackBytes of room behind them, which are read.
   void (*measure_tokens)(const uint8_t* tokens, size_t count, int32_t token_minimum, SymbolRange* range);

@@ -135,6 +135,25 @@ HWY_ATTR void dequantize_band(int32_t* symbols, size_t count, int32_t step) {
   });
 }
 
+HWY_ATTR void flag_nonzero(const int32_t* levels, size_t count, int32_t* flags) {
+  const VI one = hn::Set(I32(), 1);
+  for_each_vector(levels, count, flags, [&](const int32_t* in, int32_t* out) HWY_ATTR {
+    hn::StoreU(hn::Min(hn::Abs(hn::LoadU(I32(), in)), one), I32(), out);
+  });
+}
+
+HWY_ATTR void clear_unflagged(const int32_t* flags, size_t count, int32_t* levels) {
+  const size_t lanes = hn::Lanes(I32());
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto is_zero = hn::Eq(hn::LoadU(I32(), flags + i), hn::Zero(I32()));
+    hn::StoreU(hn::IfThenZeroElse(is_zero, hn::LoadU(I32(), levels + i)), I32(), levels + i);
+  }
+  for (; i < count; ++i) {
+    if (flags[i] == 0) levels[i] = 0;
+  }
+}
+
 HWY_INLINE void measure_one(int32_t symbol, SymbolRange* range) {
   range->minimum = HWY_MIN(range->minimum, symbol);
   range->maximum = HWY_MAX(range->maximum, symbol);

@@ -46,6 +46,7 @@ class Spec(metaclass=_ExtensionType):
     transform_size: int
     kept_bands: int
     spatial_size: int
+    exact_zeros: bool
     band_steps: list[int]
     permutation: list[int]
     code_layout: int

@@ -1,4 +1,4 @@
-"""Blocks: the symbols of one tile (docs/format.md, sections 7.3, 9 and 10.8): kept bands by rows by columns."""
+"""Blocks: the symbols of one tile (docs/format.md, sections 7.3, 9 and 10.8): bands by rows by columns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fmcodec.reference import lattice
 from fmcodec.reference.bits import BitReader, BitWriter, IntArray
 from fmcodec.reference.entropy import (
     NO_PATCHES,
+    NO_PLACES,
     TOKEN_COUNT,
     ClassCoder,
     Patches,
-    fits,
     symbols_from_tokens,
     token_minimum,
     tokens_from_symbols,
@@ -40,6 +40,7 @@ class BlockCoder:
         self._band_count = band_count
         self._coders: list[ClassCoder] = []
         self._rans: RansTables | None = None
+        self._is_static = spec.tables is not None
         self._word_bits = 8
         if tables.model == "bands":
             self._coders = [ClassCoder(table_class, self._minimum, spec.code_layout) for table_class in tables.classes]
@@ -89,29 +90,34 @@ class BlockCoder:
         return _head(Patches(np.concatenate(places), np.concatenate(numbers))) + writer.to_bytes()
 
     def _write_neighbours(self, symbols: IntArray) -> bytes | None:
-        """The coded block with contexts from neighbours; None if a symbol has no code."""
+        """The coded or patched block with contexts from neighbours; None if it cannot be written."""
         assert self._rans is not None
-        if not fits(symbols, 0, self._minimum):
-            return None
-        writer = RansWriter(self._rans, symbols.size)
-        for phase_symbols, contexts in reversed(list(lattice.ordered_phases(symbols))):
-            tokens, classes = tokens_from_symbols(phase_symbols, 0), self._class_map[contexts]
-            if not self._rans.frequencies[classes, tokens].all():
+        flat = symbols.reshape(-1)
+        without = flat.copy()
+        places = NO_PLACES
+        if self._is_static:
+            has_weight = self._rans.frequencies.min(axis=0) > 0
+            is_token = (flat >= self._minimum) & (flat < self._minimum + TOKEN_COUNT)
+            places = np.flatnonzero(~(is_token & has_weight[flat % TOKEN_COUNT]))
+            if places.size and not has_weight[0]:
                 return None
-            writer.write(tokens, classes)
-        return bytes([KIND_CODED]) + writer.to_bytes()
+            without[places] = 0
+        writer = RansWriter(self._rans, symbols.size)
+        for phase_symbols, contexts in reversed(list(lattice.ordered_phases(without.reshape(symbols.shape)))):
+            writer.write(tokens_from_symbols(phase_symbols, 0), self._class_map[contexts])
+        return _head(Patches(places, flat[places])) + writer.to_bytes()
 
     def _read_coded(self, part: bytes, shape: tuple[int, int, int], offset: int) -> IntArray:
-        if self._rans:
-            if part[0] != KIND_CODED:
-                raise CorruptStreamError("a block with contexts from neighbours cannot be patched", offset)
-            reader = RansReader(self._rans, math.prod(shape), part[1:], offset)
-            symbols = lattice.restore(shape, lambda contexts: self._read_phase(reader, contexts))
-            reader.finish()
-            return symbols
         head, patches = _split(part, offset)
         if (np.diff(patches.places, prepend=-1) <= 0).any() or (patches.places >= math.prod(shape)).any():
             raise CorruptStreamError("patches are out of order or outside their block", offset)
+        if self._rans:
+            self._check_numbers(patches.numbers, -RAW_MINIMUM_LIMIT, RAW_MINIMUM_LIMIT, offset)
+            reader = RansReader(self._rans, math.prod(shape), part[len(head) :], offset)
+            restored = lattice.restore(shape, lambda contexts: self._read_phase(reader, contexts))
+            reader.finish()
+            restored.reshape(-1)[patches.places] = patches.numbers
+            return restored
         bits = BitReader(part[len(head) :], offset + len(head))
         symbols = np.zeros(shape, dtype=np.int64)
         first_place = 0
@@ -122,12 +128,16 @@ class BlockCoder:
             is_here = (patches.places >= first_place) & (patches.places < end_place)
             here = Patches(patches.places[is_here] - first_place, patches.numbers[is_here])
             lowest, highest = (0, TOKEN_COUNT - 1) if coder.is_predicted else (-RAW_MINIMUM_LIMIT, RAW_MINIMUM_LIMIT)
-            if ((here.numbers < lowest) | (here.numbers > highest)).any():
-                raise CorruptStreamError("number of a patch is out of range", offset)
+            self._check_numbers(here.numbers, lowest, highest, offset)
             symbols[members] = coder.read(bits, member_shape, here)
             first_place = end_place
         bits.finish(self._word_bits)
         return symbols
+
+    @staticmethod
+    def _check_numbers(numbers: IntArray, lowest: int, highest: int, offset: int) -> None:
+        if ((numbers < lowest) | (numbers > highest)).any():
+            raise CorruptStreamError("number of a patch is out of range", offset)
 
     def _read_phase(self, reader: RansReader, contexts: IntArray) -> IntArray:
         """Section 7.4: the symbols of a phase."""

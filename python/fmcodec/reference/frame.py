@@ -26,22 +26,25 @@ from fmcodec.reference.section import (
 )
 from fmcodec.reference.tables import read_class_section, write_class_section
 from fmcodec.reference.transform import (
+    band_total,
     cells_from_images,
     coefficients_from_levels,
     coefficients_from_spatial,
     coefficients_from_symbols,
+    first_flag_band,
     images_from_cells,
-    kept_band_total,
     levels_from_coefficients,
     spatial_from_coefficients,
     symbols_from_coefficients,
+    with_exact_zeros,
+    zero_flags,
 )
 from fmcodec.spec import CodecSpec, Tables
 
 Layout = Literal["nchw", "nhwc"]
 
 MAGIC = b"\x66\x6d\x63\xa5"
-VERSION = 4
+VERSION = 5
 FLAG_NHWC = 1
 FLAG_EXTERNAL = 2
 HEADER = struct.Struct("<4sHBBBBH4IIIIIQ")
@@ -208,6 +211,8 @@ def _payload_parts(values: NDArray[np.float32], header: Header, spec: CodecSpec)
     spatial = spatial_from_coefficients(coefficients.reshape(-1, *cells.shape[1:]), spec.spatial_size)
     symbols = symbols_from_coefficients(spatial.reshape(len(spatial), -1), spec, header.channels)
     symbols = symbols.reshape(-1, *cells.shape[2:])
+    if spec.exact_zeros:
+        symbols = np.concatenate([symbols, zero_flags(cells, spec).reshape(-1, *cells.shape[2:])])
     blocks = [symbols[:, image, rows, columns] for image, rows, columns in tiles(header, spec)]
 
     parts = []
@@ -301,20 +306,22 @@ def _values(parts: _PartReader, header: Header, spec: CodecSpec) -> NDArray[Any]
     shape = (header.channels, header.images, header.rows, header.columns)
     levels = np.zeros(shape, dtype=np.int64)
     if header.value_count:
-        symbols = _read_symbols(parts, header, spec)
+        all_symbols = _read_symbols(parts, header, spec)
+        symbols, flags = np.split(all_symbols, [first_flag_band(spec, header.channels)])
         cells = spec.spatial_size**2, *symbols.shape[1:]
         spatial = coefficients_from_symbols(symbols.reshape(len(symbols) // cells[0], -1), spec, header.channels)
         coefficients = coefficients_from_spatial(spatial.reshape(-1, *cells), spec.spatial_size)
         levels = levels_from_coefficients(coefficients.reshape(len(coefficients), -1), spec, header.channels)
-        levels = images_from_cells(
-            levels.reshape(header.channels, *cells), spec.spatial_size, header.rows, header.columns
-        )
+        levels = levels.reshape(header.channels, *cells)
+        if spec.exact_zeros:
+            levels = with_exact_zeros(levels, flags.reshape(levels.shape), spec)
+        levels = images_from_cells(levels, spec.spatial_size, header.rows, header.columns)
     return values_from_levels(levels.transpose(1, 0, 2, 3), spec, header.dtype_name)
 
 
 def _read_symbols(parts: _PartReader, header: Header, spec: CodecSpec) -> IntArray:
-    """Section 2.3: kept bands by images by rows by columns, from class sections and blocks."""
-    band_count = kept_band_total(spec, header.channels)
+    """Section 2.3: bands by images by rows by columns, from class sections and blocks."""
+    band_count = band_total(spec, header.channels)
     symbols = np.zeros((band_count, header.images, *cell_grid(header, spec)), dtype=np.int64)
     coder: BlockCoder | None = None
     for number, (image, rows, columns) in enumerate(tiles(header, spec)):

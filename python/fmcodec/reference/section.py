@@ -10,13 +10,14 @@ from fmcodec.basis import ENTRY_BITS, Basis
 from fmcodec.errors import CorruptStreamError, SpecMismatchError
 from fmcodec.reference.entropy import token_minimum
 from fmcodec.reference.tables import read_class_section, write_class_section
-from fmcodec.reference.transform import kept_band_total
+from fmcodec.reference.transform import band_total
 from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORMS, CodecSpec
 
 HAS_PERMUTATION = 1
 HAS_TABLES = 2
 SPATIAL_SHIFT = 2
 SPATIAL_MASK = 3
+EXACT_ZEROS = 16
 FIXED_PART = struct.Struct("<fHBBHHBBI")
 EXTERNAL_PART = struct.Struct("<II")
 MOST_CHANNELS = 2**24
@@ -45,7 +46,7 @@ def crc32c(data: bytes) -> int:
 def write_spec_section(spec: CodecSpec) -> bytes:
     """Section 2.4: the fields of a spec that a decoder must know."""
     flags = HAS_PERMUTATION * bool(spec.permutation) + HAS_TABLES * (spec.tables is not None)
-    flags |= (spec.spatial_size.bit_length() - 1) << SPATIAL_SHIFT
+    flags |= (spec.spatial_size.bit_length() - 1) << SPATIAL_SHIFT | EXACT_ZEROS * spec.exact_zeros
     fixed_part = FIXED_PART.pack(
         spec.step,
         spec.zero_point,
@@ -86,7 +87,7 @@ def check_fit(spec: CodecSpec, dtype: str, channel_count: int) -> None:
         raise ValueError(f"permutation must have {channel_count} channels, not {len(spec.permutation)}")
     if spec.basis is not None and len(spec.basis.means) != channel_count:
         raise ValueError(f"the basis must have {channel_count} channels, not {len(spec.basis.means)}")
-    band_count = kept_band_total(spec, channel_count)
+    band_count = band_total(spec, channel_count)
     tables = spec.tables
     if tables is not None and tables.model == "bands" and len(tables.class_map) != band_count:
         raise ValueError(f"tables must have {band_count} bands, not {len(tables.class_map)}")
@@ -163,7 +164,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
     reader = SectionReader(data, offset)
     fixed_part = FIXED_PART.unpack(reader.read(FIXED_PART.size))
     step, zero_point, bits, transform, size, kept_bands, coder, flags, band_step_count = fixed_part
-    if transform >= len(TRANSFORMS) or coder not in CODE_LAYOUTS.values() or flags >= 1 << SPATIAL_SHIFT + 2:
+    if transform >= len(TRANSFORMS) or coder not in CODE_LAYOUTS.values() or flags >= 2 * EXACT_ZEROS:
         raise CorruptStreamError("transform, coder or flags of the spec are not valid", offset + 7)
     if dtype in ("int8", "uint8") and bits > 8:
         raise CorruptStreamError(f"levels of {bits} bits are too wide for {dtype}", offset + 6)
@@ -189,6 +190,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
             transform_size=size,
             kept_bands=kept_bands,
             spatial_size=1 << (flags >> SPATIAL_SHIFT & SPATIAL_MASK),
+            exact_zeros=bool(flags & EXACT_ZEROS),
             band_steps=band_steps,
             permutation=permutation,
             basis=basis,
@@ -200,7 +202,7 @@ def read_spec_section(data: bytes, channel_count: int, dtype: str, offset: int) 
 
     if flags & HAS_TABLES:
         class_section = reader.read(reader.read_count())
-        band_count = kept_band_total(spec, channel_count)
+        band_count = band_total(spec, channel_count)
         class_offset = reader.offset - len(class_section)
         tables = read_class_section(class_section, band_count, token_minimum(spec), class_offset)
         spec = spec.replace(tables=tables)

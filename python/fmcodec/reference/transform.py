@@ -35,13 +35,33 @@ def transform_groups(spec: CodecSpec, channel_count: int) -> list[TransformGroup
     return groups
 
 
-def kept_band_total(spec: CodecSpec, channel_count: int) -> int:
-    """Number of bands that are coded."""
+def band_total(spec: CodecSpec, channel_count: int) -> int:
+    """Number of bands that are coded: those of kept coefficients, and those of flags (section 4.5)."""
+    places = spec.spatial_size**2
+    return first_flag_band(spec, channel_count) + (channel_count * places if spec.exact_zeros else 0)
+
+
+def first_flag_band(spec: CodecSpec, channel_count: int) -> int:
+    """Number of bands of kept coefficients."""
     places = spec.spatial_size**2
     if spec.transform == "identity":
         return channel_count * places
     complete, rest = divmod(channel_count, spec.transform_size)
     return places * (complete * spec.kept_band_count + sum(group.kept for group in transform_groups(spec, rest)))
+
+
+def zero_flags(levels: IntArray, spec: CodecSpec) -> IntArray:
+    """Section 4.5: 0 where a level is 0, else 1, in the order of the transform inputs; channels come first."""
+    inputs = levels[list(spec.permutation)] if spec.permutation else levels
+    flags: IntArray = (inputs != 0).astype(np.int64)
+    return flags
+
+
+def with_exact_zeros(levels: IntArray, flags: IntArray, spec: CodecSpec) -> IntArray:
+    """Section 4.5, decoder: levels with 0 where the flags are."""
+    is_kept = np.empty_like(flags)
+    is_kept[list(spec.permutation) if spec.permutation else slice(None)] = flags
+    return np.where(is_kept != 0, levels, 0)
 
 
 def dct_matrix(size: int) -> IntArray:

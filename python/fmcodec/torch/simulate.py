@@ -60,6 +60,8 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
         for group in _groups(levels.shape[1], spec):
             inputs = channels[group.start : group.stop]
             decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec)
+        if spec.exact_zeros:
+            decoded[levels == 0] = 0
         decoded = _from_cells(decoded, rows, columns, spec.spatial_size)
         return _from_planes(_dequantize(decoded, spec, x.dtype), x, layout)
 
