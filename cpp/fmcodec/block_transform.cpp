@@ -10,8 +10,10 @@
 namespace fmc {
 namespace {
 
-constexpr uint64_t kStripValues = 4096;  // integers of a strip: 16 KiB, half of the first-level cache
-constexpr uint64_t kKltStripValues = uint64_t{1} << 15;
+// Integers of a strip. With 128 KiB it is in the second-level cache, and long enough runs of each channel are read for
+// the processor to fetch ahead; the small pieces that cells are made of go through half of the first-level cache.
+constexpr uint64_t kStripValues = 1 << 15, kCellStripValues = 1 << 12;
+constexpr uint64_t kRunValues = 1 << 12;  // of small channels, in the first-level cache
 
 // M of the DCT, section 4.1, row by row.
 std::vector<int32_t> make_dct_matrix(uint32_t size) {
@@ -79,11 +81,11 @@ void BlockTransform::translate(const std::array<uint8_t, 256>& table, const uint
 }
 
 // How many small channels that lie next to each other are converted at a time.
-uint64_t BlockTransform::run_of_channels(uint64_t positions) { return std::max<uint64_t>(1, kStripValues / positions); }
+uint64_t BlockTransform::run_of_channels(uint64_t positions) { return std::max<uint64_t>(1, kRunValues / positions); }
 
-// The transforms of a few channels run through the first-level cache, a KLT through the second.
 BlockTransform::Strip BlockTransform::strip(const TransformGroup& group) {
-  const uint64_t values = spec_.transform == Transform::kKlt ? kKltStripValues : kStripValues;
+  const bool has_long_strips = places_ == 1 || spec_.transform == Transform::kKlt;
+  const uint64_t values = has_long_strips ? kStripValues : kCellStripValues;
   uint64_t positions = values / (group.size * places_);
   // Vectors may write behind the positions of a place, up to the next one.
   if (spec_.transform == Transform::kKlt || places_ > 1)
