@@ -44,6 +44,43 @@ def check(coder: Coder, symbols: list[int], text: str) -> None:
     np.testing.assert_array_equal(coder.decode(stream_of(text), len(symbols)), array)
 
 
+# --- fmcodec's own coder with the same interface
+
+
+@pytest.mark.parametrize("parameters", [{}, {"effort": 3}, {"code_layout": "serial", "effort": 1}])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5), (7,), (2, 3), (), (0, 4, 4)])
+def test_frames_with_the_interface_of_baselines(shape: tuple[int, ...], parameters: dict[str, Any]) -> None:
+    for bits, signed in ((8, False), (12, True)):
+        coder = baselines.coder("fmcodec", bits=bits, signed=signed, **parameters)
+        low = -(1 << bits - 1) if signed else 0
+        symbols = np.random.default_rng(0).integers(low, low + (1 << bits), shape)
+        encoded = coder.encode(symbols)
+        assert encoded.size_bits == 8 * len(encoded.data) == coder.size_bits(symbols)
+        decoded = coder.decode(encoded, shape)
+        assert decoded.dtype == np.int64
+        np.testing.assert_array_equal(decoded, symbols)
+
+
+def test_what_frames_refuse() -> None:
+    coder = baselines.coder("fmcodec", bits=4)
+    encoded = coder.encode([1, 2, 3])
+    with pytest.raises(TypeError, match="integers"):
+        coder.encode([0.5])
+    with pytest.raises(ValueError, match="0 to 15"):
+        coder.encode([16])
+    with pytest.raises(ValueError, match="bits must be 2 to 16"):
+        baselines.coder("fmcodec", bits=1)
+    with pytest.raises(ValueError, match="negative"):
+        coder.decode(encoded, -3)
+    for wrong, shape in [
+        (EncodedBits(encoded.data, encoded.size_bits - 8), 3),
+        (EncodedBits(encoded.data[:-1], encoded.size_bits - 8), 3),
+        (encoded, 4),
+    ]:
+        with pytest.raises(CorruptStreamError):
+            coder.decode(wrong, shape)
+
+
 # --- by hand
 
 
@@ -369,7 +406,7 @@ def test_a_large_shape_takes_no_memory(name: str) -> None:
 
 
 def test_parameters() -> None:
-    with pytest.raises(ValueError, match="fixed, zvc, rlc, rle4, ebpc, dctcm, not 'huffman'"):
+    with pytest.raises(ValueError, match="fixed, zvc, rlc, rle4, ebpc, dctcm, fmcodec, not 'huffman'"):
         baselines.coder("huffman")
     for parameters in ({"bits": 0}, {"bits": 17}):
         with pytest.raises(ValueError, match="bits must be 1 to 16"):

@@ -100,6 +100,12 @@ def test_greedy_order_finds_a_chain() -> None:
     assert int(jumps.median()) == 1
 
 
+def test_mean_order() -> None:
+    moments = ChannelMoments(4)
+    moments.update(torch.tensor([1.0, 3.0, 1.0, 2.0]).reshape(4, 1, 1).expand(4, 2, 2).numpy())
+    assert moments.mean_order() == (1, 3, 0, 2)
+
+
 def test_policy_covers_the_range_and_is_smallest() -> None:
     model = make_model()
     policy = calibrate(model, make_batches(), {"sparse": "relu", "smooth": "none"})

@@ -41,6 +41,17 @@ def test_klt_finds_the_sources() -> None:
     assert [name for name, point in points.items() if point.is_best] == ["klt (3)"]
 
 
+def test_exact_zeros_cost_bits_and_save_errors() -> None:
+    x = np.maximum(mixed_map(), 0)
+    plain, exact = (
+        compare_transforms(x, relative_steps=(0.2,), exact_zeros=exact_zeros) for exact_zeros in (False, True)
+    )
+    assert plain[0] == exact[0]  # the identity
+    for before, after in zip(plain[1:], exact[1:], strict=True):
+        assert after.transform == before.transform
+        assert after.bits_per_value > before.bits_per_value and after.snr_db > before.snr_db
+
+
 def test_samples_are_what_is_learned_from() -> None:
     rng = np.random.default_rng(8)
     x = rng.normal(size=(2, 16, 3, 3)).astype(np.float32)

@@ -150,6 +150,7 @@ def inspect_command(source: Path, spec_text: str | None, as_json: bool) -> None:
 @click.option(
     "--step", "steps", type=float, multiple=True, help="Step as a share of the map's RMS; several may be given."
 )
+@click.option("--exact-zeros", is_flag=True, help="Keep zeros with every transform.")
 @click.option("--effort", type=click.IntRange(1, 3), default=2, show_default=True, help="1 is fastest, 3 smallest.")
 @click.option("--plot", type=FILE, help="Draw the points to this file (.png, .svg, .pdf).")
 @KEY
@@ -158,6 +159,7 @@ def transforms_command(
     source: Path,
     samples: Path | None,
     steps: tuple[float, ...],
+    exact_zeros: bool,
     effort: int,
     plot: Path | None,
     key: str | None,
@@ -172,6 +174,7 @@ def transforms_command(
         load_array(source, key),
         samples=None if samples is None else load_array(samples, key),
         relative_steps=steps or RELATIVE_STEPS,
+        exact_zeros=exact_zeros,
         effort=effort,
         threads=threads,
     )

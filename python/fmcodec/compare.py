@@ -40,6 +40,7 @@ def compare_transforms(
     *,
     samples: npt.NDArray[Any] | None = None,
     relative_steps: Sequence[float] = RELATIVE_STEPS,
+    exact_zeros: bool = False,
     effort: int = 2,
     threads: int = 1,
 ) -> list[TransformPoint]:
@@ -54,8 +55,8 @@ def compare_transforms(
         which flatters them if it has few positions.
     relative_steps
         Steps as shares of the root mean square of the map.
-    effort, threads
-        As in `CodecSpec` and `encode`.
+    exact_zeros, effort, threads
+        As in `CodecSpec` and `encode`; the identity keeps zeros anyway.
 
     Returns
     -------
@@ -79,7 +80,8 @@ def compare_transforms(
     found = []
     for relative_step in relative_steps:
         for name, spec in _specs(values, moments, relative_step * rms):
-            frame = encode(values, spec.replace(effort=effort), embed_spec=False, threads=threads)
+            spec = spec.replace(effort=effort, exact_zeros=exact_zeros and spec.transform != "identity")
+            frame = encode(values, spec, embed_spec=False, threads=threads)
             bits = 8 * len(frame) / values.size
             snr_db = _snr_db(values, decode(frame, spec=spec, threads=threads, max_bytes=values.nbytes))
             found.append((name, relative_step, bits, snr_db))

@@ -76,6 +76,12 @@ class ChannelMoments:
             order.append(int(np.argmin(distances[order[-1]])))
         return tuple(order)
 
+    def mean_order(self) -> tuple[int, ...]:
+        """Channel order by descending mean; equal means by channel number. For ReLU maps it brings active and quiet
+        channels together, without the covariances that `greedy_order` compares.
+        """
+        return tuple(np.argsort(-self.sums, kind="stable").tolist())
+
 
 def klt_spec(
     components: PrincipalComponents,

@@ -1,4 +1,4 @@
-"""TableStatistics: histograms per band over sample tensors, for static code tables."""
+"""TableStatistics: histograms per band and per context over sample tensors, for static code tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from fmcodec.spec import CodecSpec, Tables, native_spec, tables_of_native
 class TableStatistics:
     """Streaming statistics of the symbols that ``spec`` makes of tensors.
 
-    Nothing of the tensors is kept. Statistics of parts of the data can be merged, in any order, with the same result.
+    With a spec of effort 3, contexts from neighbours are counted too, and `build` takes their tables if what was seen
+    has fewer bits with them. Nothing of the tensors is kept. Statistics of parts of the data can be merged, in any
+    order, with the same result.
 
     >>> statistics = TableStatistics(spec)
     >>> statistics.update(np.zeros((8, 4, 4), np.float32))

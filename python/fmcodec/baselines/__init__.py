@@ -22,24 +22,43 @@ from fmcodec.baselines.dctcm import DctCm
 from fmcodec.baselines.ebpc import Ebpc
 from fmcodec.baselines.fields import EncodedBits
 from fmcodec.baselines.fixed import Fixed
+from fmcodec.baselines.frames import FrameCoder
 from fmcodec.baselines.rlc import Rlc
 from fmcodec.baselines.rle4 import Rle4
 from fmcodec.baselines.zvc import Zvc
 
+# The published ones.
 CODERS: dict[str, type[WordCoder]] = {cls.name: cls for cls in (Fixed, Zvc, Rlc, Rle4, Ebpc, DctCm)}
 
 
 def coder(name: str, **parameters: Any) -> Coder:
-    """The coder of a name in ``CODERS``, with the parameters of its class: ``bits``, ``signed`` and what it has more.
+    """The coder of a name in ``CODERS``, or ``"fmcodec"``, with the parameters of its class.
+
+    All have ``bits`` and ``signed``.
 
     Raises
     ------
     ValueError
         The name is unknown, or a parameter is out of its range.
     """
+    if name == FrameCoder.name:
+        return FrameCoder(**parameters)
     if name not in CODERS:
-        raise ValueError(f"name must be one of {', '.join(CODERS)}, not {name!r}")
+        raise ValueError(f"name must be one of {', '.join([*CODERS, FrameCoder.name])}, not {name!r}")
     return CODERS[name](**parameters)
 
 
-__all__ = ["CODERS", "Coder", "DctCm", "Ebpc", "EncodedBits", "Fixed", "Rlc", "Rle4", "WordCoder", "Zvc", "coder"]
+__all__ = [
+    "CODERS",
+    "Coder",
+    "DctCm",
+    "Ebpc",
+    "EncodedBits",
+    "Fixed",
+    "FrameCoder",
+    "Rlc",
+    "Rle4",
+    "WordCoder",
+    "Zvc",
+    "coder",
+]

@@ -22,7 +22,7 @@ class Coder(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in ``fmcodec.baselines.CODERS``."""
+        """Name that ``fmcodec.baselines.coder`` takes."""
 
     def encode(self, symbols: ArrayLike) -> EncodedBits:
         """The stream of an integer array; TypeError or ValueError for what has no word."""
@@ -32,6 +32,14 @@ class Coder(Protocol):
 
     def size_bits(self, symbols: ArrayLike) -> int:
         """The ``size_bits`` that `encode` gives, without making the stream."""
+
+
+def checked_shape(shape: Shape) -> tuple[int, ...]:
+    """The dimensions of an array; ValueError if one is negative."""
+    dimensions = tuple(map(operator.index, shape if isinstance(shape, tuple) else (shape,)))
+    if min(dimensions, default=0) < 0:
+        raise ValueError(f"shape must not be negative, not {shape}")
+    return dimensions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +98,7 @@ class WordCoder(ABC):
         CorruptStreamError
             The stream is not what `encode` writes for any array of this shape.
         """
-        dimensions = tuple(map(operator.index, shape if isinstance(shape, tuple) else (shape,)))
-        if min(dimensions, default=0) < 0:
-            raise ValueError(f"shape must not be negative, not {shape}")
+        dimensions = checked_shape(shape)
         symbols = self._parse(FieldReader(encoded), math.prod(dimensions))
         # Each array has one stream. Writing it again finds whatever is wrong in this one, padding and order included.
         if pack(*self._fields(symbols)) != encoded:
