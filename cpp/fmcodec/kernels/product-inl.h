@@ -31,7 +31,7 @@ HWY_INLINE VI add_pair_products(VI sum, VI a, VI b) {
   // stores each result of the intrinsic to memory besides.
   asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
   return sum;
-#elif HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+#elif HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
   const hn::Repartition<int16_t, I32> d16;
   // On x86 the products of a pair go to the lane of the pair; elsewhere Highway leaves their order open.
   VI unused = hn::Zero(I32());

@@ -184,8 +184,8 @@ HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fil
   const __m512i on_right =
       kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill)) : expand_word(word, right);
   const size_t ones = __builtin_popcountll(word);
-  left += 64 - ones;
-  right += ones;
+  if constexpr (!kLeftIsFill) left += 64 - ones;
+  if constexpr (!kRightIsFill) right += ones;
   _mm512_storeu_si512(merged, _mm512_or_si512(on_left, on_right));
 }
 
