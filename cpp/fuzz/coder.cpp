@@ -6,7 +6,7 @@
 
 namespace fmc::fuzz {
 
-void coder_target(Bytes bytes) {
+uint32_t coder_target(Bytes bytes) {
   Input input(bytes);
   const Dtype dtype = any_dtype(input);
   const TensorShape shape = any_shape(input);
@@ -15,10 +15,10 @@ void coder_target(Bytes bytes) {
   try {
     validate_spec(spec, dtype, shape.channels, ErrorCode::kArgument);
   } catch (const Error&) {
-    return;
+    return 0;
   }
   const Tiling tiling = choose_tiling(spec, shape);
-  if (tiling.block_count() > 64) return;
+  if (tiling.block_count() > 64) return 0;
   std::vector<Part> parts;
   std::vector<uint8_t> payload;
   for (uint64_t block = 0; block < tiling.block_count(); ++block) {
@@ -34,6 +34,7 @@ void coder_target(Bytes bytes) {
   require(!outcome.error || outcome.error == ErrorCode::kCorrupt || outcome.error == ErrorCode::kLimit,
           "a frame with a valid head can only be corrupt");
   if (!outcome.error) check_relayout(frame, nullptr, outcome);
+  return outcome.digest();
 }
 
 }  // namespace fmc::fuzz

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "fmcodec/crc32c.h"
 #include "fmcodec/decode.h"
 #include "fmcodec/dispatch.h"
 #include "fmcodec/relayout.h"
@@ -14,6 +15,13 @@ void require(bool holds, const char* message) {
   if (holds) return;
   std::fprintf(stderr, "broken promise: %s\n", message);
   std::abort();
+}
+
+uint32_t Outcome::digest() const {
+  if (!error) return crc32c(values);
+  std::vector<uint8_t> bytes{static_cast<uint8_t>(*error)};
+  append_le(bytes, static_cast<uint64_t>(offset));
+  return crc32c(bytes);
 }
 
 MutableTensorView dense_view(void* data, Dtype dtype, Layout layout, const TensorShape& shape) {

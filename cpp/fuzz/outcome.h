@@ -18,6 +18,7 @@ struct Outcome {
   int64_t offset = kNoOffset;
   std::vector<uint8_t> values;  // in the layout of the frame
 
+  uint32_t digest() const;
   bool operator==(const Outcome&) const = default;
 };
 

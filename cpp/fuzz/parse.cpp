@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "fmcodec/crc32c.h"
 #include "outcome.h"
 #include "targets.h"
 
 namespace fmc::fuzz {
 
-void parse_target(Bytes bytes) {
+uint32_t parse_target(Bytes bytes) {
   try {
     const Frame frame = parse_frame(bytes, nullptr);
     uint64_t at = bytes.size();
@@ -19,11 +20,13 @@ void parse_target(Bytes bytes) {
       at = section.offset;
     }
     require(at >= kHeaderBytes + kCheckBytes, "the payload begins in the header");
-    require(write_spec_section(frame.spec).size() == frame.spec_size_bytes,
-            "a spec section is not written as it was read");
+    const std::vector<uint8_t> section = write_spec_section(frame.spec);
+    require(section.size() == frame.spec_size_bytes, "a spec section is not written as it was read");
+    return crc32c(section);
   } catch (const Error& error) {
     require(error.code() != ErrorCode::kArgument, "bytes are not the caller's arguments");
     require(error.offset_bytes() <= static_cast<int64_t>(bytes.size()), "an error is behind the frame");
+    return Outcome{error.code(), error.offset_bytes(), {}}.digest();
   }
 }
 

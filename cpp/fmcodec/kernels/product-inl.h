@@ -68,6 +68,8 @@ struct ProductTile {
   VI sum0, sum1, sum2, sum3;
   ProductTile<kRows - 1> rest;
 
+  // A constructor that the compiler declares itself is not compiled for the target.
+  HWY_INLINE ProductTile() {}
   HWY_INLINE void set(VI start) {
     sum0 = sum1 = sum2 = sum3 = start;
     rest.set(start);
@@ -97,6 +99,7 @@ struct ProductTile {
 };
 template <>
 struct ProductTile<0> {
+  HWY_INLINE ProductTile() {}
   HWY_INLINE void set(VI) {}
   HWY_INLINE void add(VI, VI, VI, VI, const int16_t*, size_t) {}
   HWY_INLINE void store(int, const int16_t*, int32_t*, size_t) const {}
