@@ -141,6 +141,40 @@ def test_other_threads_run_during_encode_and_decode() -> None:
         assert max(ticks_during(call) for _ in range(3)) >= 3
 
 
+INTERRUPTED = """
+import signal, sys, threading, time
+import numpy as np
+import fmcodec
+
+# Many small blocks, so that everything takes seconds.
+spec = fmcodec.CodecSpec(step=0.01, effort=1, block_shape=(1, 1))
+x = np.random.default_rng(0).normal(size=(64, 64, 64, 64)).astype(np.float32).clip(-1, 1)
+frame = fmcodec.encode(x, spec, threads=2)
+calls = {
+    "encode": lambda: fmcodec.encode(x, spec, threads=threads),
+    "cost": lambda: fmcodec.cost(x, spec, threads=threads),
+    "decode": lambda: fmcodec.decode(frame, threads=threads),
+    "relayout": lambda: fmcodec.relayout(frame, "serial", threads=threads),
+}
+for threads in (1, 2):
+    for name, call in calls.items():
+        timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        try:
+            call()
+            sys.exit(name + " was not interrupted")
+        except KeyboardInterrupt:
+            timer.join()
+print("interrupted")
+"""
+
+
+def test_interrupts_end_long_work() -> None:
+    result = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "interrupted\n"
+
+
 def test_a_pool_of_new_processes() -> None:
     # Specs travel to the processes with what was cached in them.
     expected = [round_trip(seed) for seed in range(4)]

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <chrono>
 
 #include "arrays.h"
 #include "fmcodec/decode.h"
@@ -18,12 +19,23 @@ namespace {
 
 Layout layout_of(bool is_nhwc) { return is_nhwc ? Layout::kNhwc : Layout::kNchw; }
 
+// Lets Ctrl-C end long work. The GIL is asked for now and then only: another thread may hold it for milliseconds.
+Poll poll_signals() {
+  using Clock = std::chrono::steady_clock;
+  return [last = Clock::now()]() mutable {
+    if (Clock::now() - last < std::chrono::milliseconds(100)) return;
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    last = Clock::now();
+  };
+}
+
 // encode() or encoded_size() of an array.
 template <class Function>
 auto with_array(const Function& function, const py::array& array, int dtype, const Spec& spec, bool is_nhwc,
                 size_t threads, bool embeds_spec) {
   const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype), layout_of(is_nhwc));
-  const EncodeOptions options{layout_of(is_nhwc), static_cast<int>(array.ndim()), embeds_spec, threads};
+  const EncodeOptions options{layout_of(is_nhwc), static_cast<int>(array.ndim()), embeds_spec, threads, poll_signals()};
   const py::gil_scoped_release release;
   return function(view, spec, options);
 }
@@ -76,7 +88,7 @@ class ParsedFrame {
     const auto view = tensor_view<void>(out.mutable_data(), out, frame_.dtype, frame_.layout);
     const Region region{origin[0], origin[1], origin[2], origin[3], view.shape};
     const py::gil_scoped_release release;
-    decode(bytes(), frame_, region, view, max_block_bytes, threads);
+    decode(bytes(), frame_, region, view, max_block_bytes, threads, poll_signals());
   }
 
   // The frame in another layout of the codes.
@@ -84,7 +96,7 @@ class ParsedFrame {
     std::vector<uint8_t> frame;
     {
       const py::gil_scoped_release release;
-      frame = fmc::relayout(bytes(), frame_, static_cast<CodeLayout>(code_layout), word_bits, threads);
+      frame = fmc::relayout(bytes(), frame_, static_cast<CodeLayout>(code_layout), word_bits, threads, poll_signals());
     }
     return {reinterpret_cast<const char*>(frame.data()), frame.size()};
   }

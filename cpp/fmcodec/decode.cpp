@@ -58,7 +58,7 @@ std::vector<size_t> share(const std::vector<uint64_t>& blocks, uint64_t blocks_p
 }  // namespace
 
 void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out,
-            uint64_t max_block_bytes, size_t threads) {
+            uint64_t max_block_bytes, size_t threads, const Poll& poll) {
   if (region.extent.values() == 0) return;
   const Tiling& tiling = frame.tiling;
   const unsigned __int128 block_bytes = static_cast<unsigned __int128>(tiling.tile_rows) * tiling.tile_columns *
@@ -70,7 +70,7 @@ void decode(Bytes bytes, const Frame& frame, const Region& region, const Mutable
   const KernelTable& kernel_table = kernels();
   const std::vector<uint64_t> blocks = blocks_in(frame.tiling, region);
   const std::vector<size_t> shares = share(blocks, tiling.blocks_per_group, threads);
-  for_each_index(shares.size() - 1, threads, [&] {
+  for_each_index(shares.size() - 1, threads, poll, [&] {
     return [&, decoder = BlockDecoder(kernel_table, bytes, frame, plan),
             scratch = Buffer<uint8_t>()](size_t s) mutable {
       for (size_t i = shares[s]; i < shares[s + 1]; ++i) {

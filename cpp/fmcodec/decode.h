@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "fmcodec/frame.h"
+#include "fmcodec/parallel.h"
 #include "fmcodec/tensor.h"
 
 namespace fmc {
@@ -13,6 +14,6 @@ namespace fmc {
 // overlap it. A block is decoded as a whole: Error(kLimit) if its values have more than `max_block_bytes`, before
 // memory is taken. Throws Error; what was written to `out` by then is unspecified.
 void decode(Bytes bytes, const Frame& frame, const Region& region, const MutableTensorView& out,
-            uint64_t max_block_bytes, size_t threads);
+            uint64_t max_block_bytes, size_t threads, const Poll& poll = {});
 
 }  // namespace fmc

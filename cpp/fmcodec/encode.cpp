@@ -46,10 +46,11 @@ Tiling checked_tiling(const TensorShape& shape, Dtype dtype, const Spec& spec) {
 
 // Calls take(group, encoder) for each group, from several threads and in any order.
 template <class Take>
-void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& tiling, size_t threads, const Take& take) {
+void encode_groups(const TensorView& tensor, const Spec& spec, const Tiling& tiling, const EncodeOptions& options,
+                   const Take& take) {
   const BandPlan plan(spec, tensor.shape.channels);
   const KernelTable& kernel_table = kernels();
-  for_each_index(tiling.group_count(), threads, [&] {
+  for_each_index(tiling.group_count(), options.threads, options.poll, [&] {
     return
         [&, encoder = GroupEncoder(kernel_table, spec, plan, tensor, tiling)](size_t g) mutable { take(g, encoder); };
   });
@@ -101,7 +102,7 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
   std::vector<EncodedGroup> groups(tiling.group_count());
   const uint64_t part_count = tiling.block_count() + (spec.tables ? 0 : tiling.group_count());
   Placement placement(place, frame_head_bytes(spec, !options.embeds_spec, part_count), groups);
-  encode_groups(tensor, spec, tiling, options.threads, [&](size_t g, GroupEncoder& encoder) {
+  encode_groups(tensor, spec, tiling, options, [&](size_t g, GroupEncoder& encoder) {
     groups[g] = encoder.encode(g, options.threads > 1 ? std::span<uint8_t>() : placement.rest());
     placement.add(g);
   });
@@ -125,7 +126,7 @@ EncodedFrame encode(const TensorView& tensor, const Spec& spec, const EncodeOpti
 uint64_t encoded_size(const TensorView& tensor, const Spec& spec, const EncodeOptions& options) {
   const Tiling tiling = checked_tiling(tensor.shape, tensor.dtype, spec);
   std::atomic<uint64_t> size = frame_head_bytes(spec, !options.embeds_spec, 0);
-  encode_groups(tensor, spec, tiling, options.threads, [&](size_t g, GroupEncoder& encoder) {
+  encode_groups(tensor, spec, tiling, options, [&](size_t g, GroupEncoder& encoder) {
     const EncodedGroup group = encoder.encode(g);
     size += group.bytes.size() + group.parts.size() * kIndexEntryBytes;
   });

@@ -8,6 +8,7 @@
 
 #include "fmcodec/buffer.h"
 #include "fmcodec/frame.h"
+#include "fmcodec/parallel.h"
 #include "fmcodec/spec.h"
 #include "fmcodec/tensor.h"
 
@@ -28,6 +29,7 @@ struct EncodeOptions {
   int rank = 4;
   bool embeds_spec = true;
   size_t threads = 1;
+  Poll poll;
 };
 
 // `place` is where the frame is to stand in the end; it may be too small or empty. With one thread, pieces are written

@@ -121,7 +121,8 @@ void Lattice::walk(const ReadPhase& read, uint8_t* ordered, uint8_t* contexts, u
     kernels_.place_kind(codes, padded_kinds, kEven, level.padded_count, grid);
 
     uint8_t* const diagonal = ordered;
-    // Guard elements at both ends have neighbours beyond the grid. Nobody asks for their contexts, but they are computed.
+    // Guard elements at both ends have neighbours beyond the grid. Nobody asks for their contexts, but they are
+    // computed.
     std::memset(grid - margin, 0, margin);
     std::memset(grid + level.padded_count, 0, margin);
     kernels_.neighbour_contexts(grid, band_codes, level.padded_count, level.diagonal_offsets.data(), grid_contexts);

@@ -67,7 +67,8 @@ class GroupConverter {
 
 }  // namespace
 
-std::vector<uint8_t> relayout(Bytes bytes, const Frame& frame, CodeLayout layout, int word_bits, size_t threads) {
+std::vector<uint8_t> relayout(Bytes bytes, const Frame& frame, CodeLayout layout, int word_bits, size_t threads,
+                              const Poll& poll) {
   Spec spec = frame.spec;
   spec.code_layout = layout;
   spec.word_bits = word_bits;
@@ -76,7 +77,7 @@ std::vector<uint8_t> relayout(Bytes bytes, const Frame& frame, CodeLayout layout
   const BandPlan plan(frame.spec, channels);
   const KernelTable& kernel_table = kernels();
   std::vector<ConvertedGroup> groups(frame.tiling.group_count());
-  for_each_index(groups.size(), threads, [&] {
+  for_each_index(groups.size(), threads, poll, [&] {
     return [&, converter = GroupConverter(kernel_table, bytes, frame, plan, spec)](size_t g) mutable {
       groups[g] = converter.convert(g);
     };

@@ -54,7 +54,7 @@ uint32_t round_trip_target(Bytes bytes) {
         statistics.update(part);
         used.tables = statistics.build();
       }
-      const EncodeOptions options{layout, 4, embeds_spec, isa.size() % 2 + 1};
+      const EncodeOptions options{layout, 4, embeds_spec, isa.size() % 2 + 1, {}};
       const std::vector<uint8_t> frame = joined(encode(tensor, used, options));
       require(first.empty() || frame == first, (isa + " encodes differently").c_str());
       first = frame;
