@@ -95,7 +95,19 @@ def is_below(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(package + ".") for package in packages)
 
 
-CORE = ["__init__", "arrays", "basis", "bounds", "codec", "errors", "isa", "klt", "spec", "table_statistics"]
+CORE = [
+    "__init__",
+    "arrays",
+    "basis",
+    "bounds",
+    "codec",
+    "errors",
+    "isa",
+    "klt",
+    "spec",
+    "streaming",
+    "table_statistics",
+]
 
 
 @pytest.mark.parametrize("name", CORE)

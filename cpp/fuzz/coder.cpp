@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Frames with a valid head around any class sections and blocks.
 #include "any_spec.h"
 #include "fmcodec/crc32c.h"
 #include "outcome.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Any bytes as a frame.
 #include "outcome.h"
 #include "targets.h"
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Any bytes as the head of a frame.
 #include "fmcodec/crc32c.h"
 #include "outcome.h"
 #include "targets.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Checksums made right.
 #include <algorithm>
 
 #include "fmcodec/crc32c.h"

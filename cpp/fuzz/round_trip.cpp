@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Any spec and tensor, there and back.
 #include <cstring>
 
 #include "any_spec.h"

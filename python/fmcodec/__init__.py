@@ -23,6 +23,7 @@ from fmcodec.errors import (
 from fmcodec.isa import active_isa, available_isas, build_info, force_isa
 from fmcodec.klt import ChannelMoments, klt_spec
 from fmcodec.spec import CodecSpec, TableClass, Tables
+from fmcodec.streaming import FrameReader, FrameWriter, Recovered, recover
 from fmcodec.table_statistics import TableStatistics
 
 __version__ = _core.version
@@ -36,8 +37,11 @@ __all__ = [
     "CorruptStreamError",
     "FmcodecError",
     "FrameInfo",
+    "FrameReader",
+    "FrameWriter",
     "LimitExceededError",
     "NonFiniteError",
+    "Recovered",
     "SpecMismatchError",
     "TableClass",
     "TableStatistics",
@@ -56,5 +60,6 @@ __all__ = [
     "force_isa",
     "inspect",
     "klt_spec",
+    "recover",
     "relayout",
 ]

@@ -11,7 +11,7 @@ import msgspec
 
 from fmcodec.codec import Layout, encode, inspect, relayout
 from fmcodec.compare import RELATIVE_STEPS, compare_transforms, plot_transforms, transform_table
-from fmcodec.files import load_array, save_decoded
+from fmcodec.files import load_array, recover_file, save_decoded
 from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORM_SIZES, WORD_SIZES, CodecSpec, CodeLayout
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -122,8 +122,18 @@ def relayout_command(
 @click.argument("source", metavar="FILE", type=EXISTING_FILE)
 @SPEC
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect_command(source: Path, spec_text: str | None, as_json: bool) -> None:
-    """Print what the header of a frame says, and the bits of its sections."""
+@click.option("--recover", "target", type=FILE, help="Write what is whole of a damaged file to this one.")
+def inspect_command(source: Path, spec_text: str | None, as_json: bool, target: Path | None) -> None:
+    """Print what the header of a frame says, and the bits of its sections.
+
+    With --recover, FILE may hold several frames, the last one cut off, and damaged blocks: all frames with a whole head
+    are written to another file, with zeros in place of the blocks that are lost.
+    """
+    if target is not None:
+        lines, saved = recover_file(source.read_bytes(), _spec(spec_text, {}))
+        target.write_bytes(saved)
+        click.echo("\n".join([*lines, f"{target}: {len(saved)} bytes"]))
+        return
     info = inspect(source.read_bytes(), spec=_spec(spec_text, {}))
     fields: dict[str, Any] = {
         "dtype": info.dtype,

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from fmcodec.codec import decode, inspect
+from fmcodec.errors import FmcodecError
 from fmcodec.spec import CodecSpec
+from fmcodec.streaming import HEADER_BYTES, frame_size, recover
 
 SUFFIXES = (".npy", ".npz", ".pt")
 
@@ -92,3 +94,25 @@ def _entry(entries: Any, key: str | None, path: Path) -> Any:
     if key is not None and key not in names:
         raise ValueError(f"{path} has no array {key!r}, only {', '.join(map(str, names))}")
     return entries[names[0] if key is None else key]
+
+
+def recover_file(data: bytes, spec: CodecSpec | None = None) -> tuple[list[str], bytes]:
+    """What `fmcodec.recover` saves of each frame of a file, as lines to print and as the bytes of a file.
+
+    It ends at the first frame whose head is not whole: where the next one begins is not known then.
+    """
+    lines: list[str] = []
+    frames: list[bytes] = []
+    at = 0
+    while at < len(data):
+        number = len(frames) + 1
+        try:
+            size = frame_size(data[at : at + HEADER_BYTES])
+            saved = recover(data[at : at + size], spec=spec)
+        except FmcodecError as error:
+            lines.append(f"frame {number}: lost, {error}; {len(data) - at} bytes are left out")
+            break
+        lines.append(f"frame {number}: {saved.blocks - saved.lost} of {saved.blocks} blocks are whole")
+        frames.append(saved.frame)
+        at += size
+    return lines, b"".join(frames)
