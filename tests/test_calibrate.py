@@ -11,7 +11,7 @@ from torch import nn
 
 from fmcodec import ChannelMoments, CodecSpec, encode, inspect
 from fmcodec.torch import Candidate, RangeStatistics, calibrate, relative_rms, wrap
-from fmcodec.torch.calibrate import DEFAULT_CANDIDATES
+from fmcodec.torch.candidates import DEFAULT_CANDIDATES
 
 
 class Smooth(nn.Module):
