@@ -14,6 +14,7 @@ from fmcodec.spec import CodecSpec
 SCHEMA_VERSION = 1
 
 Activation = Literal["none", "relu", "relu6"]
+Where = Literal["output", "input"]
 
 
 class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,7 +35,7 @@ class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """
 
     spec: CodecSpec
-    where: Literal["output", "input"] = "output"
+    where: Where = "output"
     activation: Activation = "none"
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from fmcodec import TableStatistics
-from fmcodec.policy import Activation, LayerPolicy, Policy
+from fmcodec.policy import Activation, LayerPolicy, Policy, Where
 from fmcodec.torch.candidates import DEFAULT_CANDIDATES, Candidate
+from fmcodec.torch.map_codec import MapSite
 from fmcodec.torch.measure import LayerMeasure, PlanRules, StepRule, Trial, wanted_moments
-from fmcodec.torch.observe import Where, run
+from fmcodec.torch.observe import run
 from fmcodec.torch.wrap import activate
 
 # How far the error of a candidate may be above that of rounding to the step.
@@ -34,7 +35,7 @@ def relative_rms(relative_step: float = 0.2) -> StepRule:
 def calibrate(
     model: nn.Module,
     batches: Iterable[Any],
-    layers: Mapping[str, Activation] | Iterable[str],
+    layers: Mapping[str, Activation | MapSite] | Iterable[str],
     *,
     where: Where = "output",
     candidates: Sequence[Candidate] = DEFAULT_CANDIDATES,
@@ -63,9 +64,9 @@ def calibrate(
     batches
         Samples; walked through once per pass, so a list or another iterable that can be restarted.
     layers
-        Module names; as a mapping, each with the activation that follows it in the model.
+        Module names; as a mapping, each with the activation that follows it in the model, or with its `MapSite`.
     where
-        Whether the outputs or the inputs of the modules are coded.
+        Whether the outputs or the inputs of the modules are coded, for those without a site.
     candidates
         What is tried; those that come to the same for a layer are tried once.
     step_rule
@@ -97,18 +98,18 @@ def calibrate(
     TypeError
         ``batches`` is an iterator, which could be walked through only once.
     """
-    activations: dict[str, Activation] = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, "none")
-    if not activations or not candidates:
+    sites = _sites(layers, where)
+    if not sites or not candidates:
         raise ValueError("layers and candidates must not be empty")
     if iter(batches) is batches:
         raise TypeError("batches must be a list or another iterable that can be walked through more than once")
     report = progress or (lambda name, count: None)
 
-    places: dict[str, Where] = dict.fromkeys(activations, where)
-    rules = PlanRules(head_room, where, effort)
+    places = {name: site.where for name, site in sites.items()}
+    rules = {name: PlanRules(head_room, place, effort) for name, place in places.items()}
     rule = step_rule or relative_rms()
     wanted = wanted_moments(candidates)
-    measures = {name: LayerMeasure(activation) for name, activation in activations.items()}
+    measures = {name: LayerMeasure(site.activation) for name, site in sites.items()}
     batch_count = run(
         model, batches, places, lambda name, x: measures[name].update(x, wanted), lambda count: report("measure", count)
     )
@@ -116,20 +117,20 @@ def calibrate(
     for name, measured in measures.items():
         # Candidates that come to the same are tried once.
         step = measured.step(rule)
-        plans = {measured.plan(c, step, rules, learns_from_all=False): c for c in reversed(candidates)}
+        plans = {measured.plan(c, step, rules[name], learns_from_all=False): c for c in reversed(candidates)}
         trials[name] = {Trial(layer): plans[layer] for layer in reversed(plans)}
         measured.restart()
 
     def count_bytes(name: str, x: torch.Tensor) -> None:
         held_out = measures[name].held_out(x)
         for trial in trials[name] if held_out.numel() else ():
-            trial.add(held_out, activations[name], threads, embed_spec)
+            trial.add(held_out, sites[name].activation, threads, embed_spec)
 
     run(model, batches, places, count_bytes, lambda count: report("choose", count))
     chosen = {}
     for name, measured in measures.items():
         step = measured.step(rule)
-        chosen[name] = measured.plan(trials[name][_choose(trials[name], step)], step, rules)
+        chosen[name] = measured.plan(trials[name][_choose(trials[name], step)], step, rules[name])
     if static_tables:
         chosen = _with_tables(model, batches, chosen, lambda count: report("tables", count))
     return Policy(
@@ -140,6 +141,11 @@ def calibrate(
             "candidates": str(len(candidates)),
         },
     )
+
+
+def _sites(layers: Mapping[str, Activation | MapSite] | Iterable[str], where: Where) -> dict[str, MapSite]:
+    entries = layers.items() if isinstance(layers, Mapping) else [(name, MapSite(where)) for name in layers]
+    return {name: entry if isinstance(entry, MapSite) else MapSite(where, entry) for name, entry in entries}
 
 
 def _choose(trials: Iterable[Trial], step: float) -> Trial:

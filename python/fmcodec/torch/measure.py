@@ -11,10 +11,9 @@ import torch
 
 from fmcodec import decode, encode
 from fmcodec.klt import ChannelMoments, PrincipalComponents, coarsened, klt_spec, level_range
-from fmcodec.policy import Activation, LayerPolicy
+from fmcodec.policy import Activation, LayerPolicy, Where
 from fmcodec.spec import MOST_SPATIAL_BITS, CodecSpec
 from fmcodec.torch.candidates import Candidate, When
-from fmcodec.torch.observe import Where
 from fmcodec.torch.statistics import RangeStatistics, energies
 from fmcodec.torch.wrap import activate
 

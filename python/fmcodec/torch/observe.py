@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from fmcodec.policy import Where
 from fmcodec.torch.wrap import find_modules, single_tensor
 
-Where = Literal["output", "input"]
 Observer = Callable[[str, torch.Tensor], None]
 
 

