@@ -55,6 +55,8 @@ class Network:
         What `load_network` made it from.
     channels
         Channels of an input, for `find_maps`.
+    output_peak
+        Of task ``"image"``: the largest value of an output, 1 or 255 say, to which noise is compared.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Network:
         input_size: int = 224,
         source: tuple[str, Task, Preprocess | None, int | None] | None = None,
         channels: int = 3,
+        output_peak: float = 1.0,
     ) -> None:
         self.name = name
         self.model = model.eval()
@@ -80,6 +83,7 @@ class Network:
         self.task: Task = task
         self.input_size = input_size
         self.source = source
+        self.output_peak = output_peak
         if maps is None:
             size = input_size or 64
             maps = find_maps(self.model, preprocess(torch.rand(1, channels, size, size) * 255))
@@ -88,7 +92,8 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.source is not None:
             return _load_again, self.source
-        return _rebuilt, (self.name, self.model, self.preprocess, self.maps, self.task, self.input_size)
+        fields = (self.name, self.model, self.preprocess, self.maps, self.task, self.input_size, self.output_peak)
+        return _rebuilt, fields
 
 
 def load_network(
@@ -148,9 +153,15 @@ def _load_again(source: str, task: Task, preprocess: Preprocess | None, input_si
 
 
 def _rebuilt(
-    name: str, model: nn.Module, preprocess: Preprocess, maps: dict[str, MapSite], task: Task, input_size: int
+    name: str,
+    model: nn.Module,
+    preprocess: Preprocess,
+    maps: dict[str, MapSite],
+    task: Task,
+    input_size: int,
+    output_peak: float,
 ) -> Network:
-    return Network(name, model, preprocess, maps, task, input_size=input_size)
+    return Network(name, model, preprocess, maps, task, input_size=input_size, output_peak=output_peak)
 
 
 def efficientnet_lite0() -> Network:

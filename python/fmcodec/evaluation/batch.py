@@ -1,0 +1,186 @@
+"""One batch of an evaluation: what workers do, and the record they give back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import torch
+from torch import nn
+
+from fmcodec.evaluation import metrics
+from fmcodec.evaluation.network import Network
+from fmcodec.evaluation.weights import quantized_weights
+from fmcodec.torch.map_codec import Placements
+from fmcodec.torch.statistics import LayerStatistics
+from fmcodec.torch.wrap import place
+
+
+class Job(NamedTuple):
+    """What is the same for all batches of an evaluation."""
+
+    network: Network
+    placements: Placements
+    weight_bits: int | None
+    threads: int
+
+
+class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one variant of the network answered: one entry per image, or none where a number does not apply.
+
+    ``agrees``, ``kl_nats``, ``output_psnr_db`` and ``output_ssim`` compare with the uncompressed network;
+    ``is_top1``, ``is_top5``, ``target_psnr_db`` and ``target_ssim`` with the target.
+    """
+
+    is_top1: tuple[bool, ...] = ()
+    is_top5: tuple[bool, ...] = ()
+    agrees: tuple[bool, ...] = ()
+    kl_nats: tuple[float, ...] = ()
+    target_psnr_db: tuple[float, ...] = ()
+    target_ssim: tuple[float, ...] = ()
+    output_psnr_db: tuple[float, ...] = ()
+    output_ssim: tuple[float, ...] = ()
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What coding did to one map: sums over the frames of a batch, in the units of `LayerStatistics`."""
+
+    name: str
+    shape: tuple[int, int, int]
+    values: int
+    coded_bits: int | None
+    published_bits: float | None
+    peak_bits: float | None
+    section_bits: dict[str, int]
+    zeros: int
+    signal_energy: float
+    error_energy: float
+
+    @classmethod
+    def of(cls, layer: LayerStatistics) -> LayerRecord:
+        """Without the times, which differ from run to run."""
+        return cls(
+            name=layer.name,
+            shape=(layer.shape[1], layer.shape[2], layer.shape[3]),
+            values=layer.values,
+            coded_bits=layer.coded_bits,
+            published_bits=layer.published_bits,
+            peak_bits=layer.peak_bits,
+            section_bits=layer.section_bits,
+            zeros=layer.zeros,
+            signal_energy=layer.signal_energy,
+            error_energy=layer.error_energy,
+        )
+
+
+class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All numbers of one batch."""
+
+    images: int
+    uncompressed: AnswerRecord
+    quantized: AnswerRecord | None
+    coded: AnswerRecord
+    layers: tuple[LayerRecord, ...]
+
+
+def run_batch(job: Job, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
+    """Runs the uncompressed network, the one with quantized weights if any, and the coded one on a batch.
+
+    Parameters
+    ----------
+    job
+        The evaluation.
+    images
+        As samples hold them.
+    targets
+        As in `Samples`, of these images.
+    """
+    thread_count = torch.get_num_threads()
+    # The order of sums inside torch depends on its threads, so that equal numbers of them make equal results.
+    torch.set_num_threads(job.threads)
+    try:
+        with torch.inference_mode():
+            return _run(job, images, targets)
+    finally:
+        torch.set_num_threads(thread_count)
+
+
+def _run(job: Job, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
+    network = job.network
+    inputs = network.preprocess(images.to(torch.float32))
+    reference = network.model(inputs)
+    model, quantized = network.model, None
+    if job.weight_bits is not None:
+        model = quantized_weights(network.model, job.weight_bits)
+        quantized = _answers(network, model(inputs), reference, targets)
+    answer, layers = _coded(model, job.placements, inputs)
+    return BatchRecord(
+        images=len(images),
+        uncompressed=_answers(network, reference, None, targets),
+        quantized=quantized,
+        coded=_answers(network, answer, reference, targets),
+        layers=layers,
+    )
+
+
+def _coded(
+    model: nn.Module, placements: Placements, inputs: torch.Tensor
+) -> tuple[torch.Tensor, tuple[LayerRecord, ...]]:
+    with place(model, placements) as session:
+        answer = model(inputs)
+    seen = {layer.name: LayerRecord.of(layer) for layer in session.stats}
+    missing = [name for name in placements if name not in seen]
+    if missing:
+        raise ValueError(f"the network does not compute the map of {', '.join(missing)}")
+    return answer, tuple(seen.values())
+
+
+def _answers(
+    network: Network, output: torch.Tensor, reference: torch.Tensor | None, targets: torch.Tensor | None
+) -> AnswerRecord:
+    if not isinstance(output, torch.Tensor):
+        raise TypeError(f"the output of the network must be a tensor, not {type(output).__name__}")
+    if not bool(torch.isfinite(output).all()):
+        raise ValueError("the output of the network holds NaN or infinity")
+    if network.task == "classification":
+        return _classes(output, reference, targets)
+    return _pictures(output, reference, targets, network.output_peak)
+
+
+def _classes(output: torch.Tensor, reference: torch.Tensor | None, labels: torch.Tensor | None) -> AnswerRecord:
+    if output.dim() != 2:
+        raise ValueError(f"the output of a classifier must be (N, classes), not {tuple(output.shape)}")
+    if labels is not None and (labels.dim() != 1 or not 0 <= int(labels.min()) <= int(labels.max()) < output.shape[1]):
+        raise ValueError(f"targets of a classifier must be numbers of its {output.shape[1]} classes")
+    agrees, kl_nats = [], []
+    if reference is not None:
+        agrees = [bool(flag) for flag in output.argmax(1) == reference.argmax(1)]
+        kl_nats = metrics.kl_divergence(reference, output)
+    return AnswerRecord(
+        is_top1=() if labels is None else tuple(metrics.is_in_top(output, labels, 1)),
+        is_top5=() if labels is None else tuple(metrics.is_in_top(output, labels, 5)),
+        agrees=tuple(agrees),
+        kl_nats=tuple(kl_nats),
+    )
+
+
+def _pictures(
+    output: torch.Tensor, reference: torch.Tensor | None, targets: torch.Tensor | None, peak: float
+) -> AnswerRecord:
+    for other, name in ((reference, "uncompressed output"), (targets, "target")):
+        if other is not None and other.shape != output.shape:
+            raise ValueError(f"the output is {tuple(output.shape)}, but the {name} is {tuple(other.shape)}")
+    return AnswerRecord(
+        target_psnr_db=() if targets is None else _finite(metrics.psnr(targets, output, peak)),
+        target_ssim=() if targets is None else tuple(metrics.ssim(targets, output, peak)),
+        output_psnr_db=() if reference is None else _finite(metrics.psnr(reference, output, peak)),
+        output_ssim=() if reference is None else tuple(metrics.ssim(reference, output, peak)),
+    )
+
+
+# JSON has no infinity. Equal images have this ratio, above all that 32-bit floats can tell apart.
+LARGEST_PSNR_DB = 200.0
+
+
+def _finite(values: list[float]) -> tuple[float, ...]:
+    return tuple(min(value, LARGEST_PSNR_DB) for value in values)
