@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -73,7 +73,7 @@ class Network:
         task: Task = "classification",
         *,
         input_size: int = 224,
-        source: tuple[str, Task, Preprocess | None, int | None] | None = None,
+        source: tuple[str, Task, Preprocess | None, int | None, int] | None = None,
         channels: int = 3,
         output_peak: float = 1.0,
     ) -> None:
@@ -84,20 +84,36 @@ class Network:
         self.input_size = input_size
         self.source = source
         self.output_peak = output_peak
-        if maps is None:
-            size = input_size or 64
-            maps = find_maps(self.model, preprocess(torch.rand(1, channels, size, size) * 255))
-        self.maps = maps
+        self._channels = channels
+        self.maps = find_maps(self.model, self._example()) if maps is None else maps
+
+    @cached_property
+    def class_count(self) -> int:
+        """Width of the output of a classifier, else 0."""
+        if self.task != "classification":
+            return 0
+        with torch.inference_mode():
+            output: torch.Tensor = self.model(self._example())
+        return output.shape[-1]
+
+    def _example(self) -> torch.Tensor:
+        size = self.input_size or 64
+        return self.preprocess(torch.full((1, self._channels, size, size), 128.0))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.source is not None:
             return _load_again, self.source
-        fields = (self.name, self.model, self.preprocess, self.maps, self.task, self.input_size, self.output_peak)
-        return _rebuilt, fields
+        options = {"input_size": self.input_size, "channels": self._channels, "output_peak": self.output_peak}
+        return _rebuilt, (self.name, self.model, self.preprocess, self.maps, self.task, options)
 
 
 def load_network(
-    source: str, *, task: Task = "classification", preprocess: Preprocess | None = None, input_size: int | None = None
+    source: str,
+    *,
+    task: Task = "classification",
+    preprocess: Preprocess | None = None,
+    input_size: int | None = None,
+    channels: int = 3,
 ) -> Network:
     """A network by name.
 
@@ -106,7 +122,7 @@ def load_network(
     source
         A built-in name (``BUILT_IN``), or ``module:function``, or ``module:function:argument`` with a text for the
         function. The function returns a `Network`, a torch module, (module, preprocess), or (module, preprocess, size).
-    task
+    task, channels
         As in `Network`.
     preprocess, input_size
         Instead of what the function returns; `IMAGENET` and 224 if neither says it.
@@ -125,7 +141,13 @@ def load_network(
         raise ValueError(
             f"a network is one of {names}, or module:function, or module:function:argument, not {source!r}"
         )
-    function = getattr(importlib.import_module(module_name), function_name, None)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise ValueError(f"there is no module {module_name!r} to take a network from") from error
+    function = getattr(module, function_name, None)
     if not callable(function):
         raise ValueError(f"module {module_name!r} has no function {function_name!r}")
     made = function(argument) if has_argument else function()
@@ -142,26 +164,23 @@ def load_network(
         preprocess or own_preprocess,
         task=task,
         input_size=own_size if input_size is None else input_size,
-        source=(source, task, preprocess, input_size),
+        source=(source, task, preprocess, input_size, channels),
+        channels=channels,
     )
 
 
 @cache
-def _load_again(source: str, task: Task, preprocess: Preprocess | None, input_size: int | None) -> Network:
+def _load_again(
+    source: str, task: Task, preprocess: Preprocess | None, input_size: int | None, channels: int
+) -> Network:
     """The network of a source, once in each process that it is sent to."""
-    return load_network(source, task=task, preprocess=preprocess, input_size=input_size)
+    return load_network(source, task=task, preprocess=preprocess, input_size=input_size, channels=channels)
 
 
 def _rebuilt(
-    name: str,
-    model: nn.Module,
-    preprocess: Preprocess,
-    maps: dict[str, MapSite],
-    task: Task,
-    input_size: int,
-    output_peak: float,
+    name: str, model: nn.Module, preprocess: Preprocess, maps: dict[str, MapSite], task: Task, options: dict[str, Any]
 ) -> Network:
-    return Network(name, model, preprocess, maps, task, input_size=input_size, output_peak=output_peak)
+    return Network(name, model, preprocess, maps, task, **options)
 
 
 def efficientnet_lite0() -> Network:
@@ -178,7 +197,7 @@ def efficientnet_lite0() -> Network:
         "efficientnet_lite0",
         model,
         Normalize(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
-        source=("efficientnet_lite0", "classification", None, None),
+        source=("efficientnet_lite0", "classification", None, None, 3),
     )
 
 

@@ -55,7 +55,7 @@ class Cap2021(System):
     stated = "projection trained for the error of reconstruction, greedy ratio per layer from accuracy and saved bits"
     reconstruction = "no training; principal components, 8-bit words, divergence of answers as accuracy, greedy rule"
     level_name = "bits per value"
-    levels = (6.0, 4.0, 3.0, 2.0)
+    levels = (7.0, 6.0, 5.0, 4.0)
 
     def calibrate(self, network: Network, batches: Batches, level: float) -> Placements:
         """As in `System`."""
