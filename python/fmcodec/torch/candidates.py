@@ -31,6 +31,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Levels are this many times finer than the step, and every band step is this number: the map is then quantized
         in the transform domain. 1 quantizes it before the transform. It is halved until levels have 16 bits at most, 15
         with ``"klt"`` and 14 with a spatial transform, and until coefficients of a KLT have 16.
+    weighting
+        Of the identity and of ``"klt"``, where a search knows how sensitive the network is to each channel (or
+        component): its step is proportional to this sensitivity, per squared error, to the power of ``-weighting``.
+        0.5 is the optimum at high rates: all channels then do equal harm. 0 gives all channels one step.
     """
 
     transform: Transform = "identity"
@@ -40,6 +44,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     permute: bool = False
     refinement: int = 1
     dead_zone: float = 0.5
+    weighting: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.weighting and self.transform not in ("identity", "klt"):
+            raise ValueError(f"weighting is for the identity and klt, not {self.transform!r}")
 
 
 # With levels 16 times finer than the step, the roundings of levels and coefficients to integers (before, in and after a

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from fmcodec import decode, encode
-from fmcodec.klt import ChannelMoments, PrincipalComponents, coarsened, klt_spec, level_range
+from fmcodec.klt import ChannelMoments, PrincipalComponents, band_steps, coarsened, klt_spec, level_range
 from fmcodec.policy import Activation, LayerPolicy, Where
 from fmcodec.spec import MOST_SPATIAL_BITS, CodecSpec
 from fmcodec.torch.candidates import Candidate, When
@@ -18,6 +20,11 @@ from fmcodec.torch.statistics import RangeStatistics, energies
 from fmcodec.torch.wrap import activate
 
 StepRule = Callable[[RangeStatistics], float]
+
+# How much worse than others an error in each channel is; their mean is 1.
+Weights = npt.NDArray[np.float64]
+# Steps of channels are at most so many times larger or smaller than their geometric mean.
+MOST_STEP_FACTOR = 8.0
 
 # Largest value each activation lets through.
 ACTIVATION_LIMIT = {"none": math.inf, "relu": math.inf, "relu6": 6.0}
@@ -35,11 +42,12 @@ class Trial:
     """What one way of coding a layer needs and does to the images it is tried on.
 
     ``size_bytes`` are whole frames, ``largest_bytes`` the most per image of any frame, ``squared_error`` the sum over
-    all values after the activation.
+    all values after the activation, each times the weight of its channel if there are weights.
     """
 
-    def __init__(self, layer: LayerPolicy) -> None:
+    def __init__(self, layer: LayerPolicy, weights: Weights | None = None) -> None:
         self.layer = layer
+        self._weights = weights
         self.size_bytes = self.values = self.images = 0
         self.largest_bytes = 0.0
         self.squared_error = 0.0
@@ -55,7 +63,15 @@ class Trial:
         self.largest_bytes = max(self.largest_bytes, len(frame) / len(x))
         self.images += len(x)
         self.values += x.numel()
-        self.squared_error += energies(activate(x, activation), activate(decoded, activation))[1]
+        self.squared_error += squared_error(activate(x, activation), activate(decoded, activation), self._weights)
+
+
+def squared_error(reference: torch.Tensor, decoded: torch.Tensor, weights: Weights | None) -> float:
+    """Sum of squared errors of a map (N, C, H, W), each times the weight of its channel if there are weights."""
+    if weights is None:
+        return energies(reference, decoded)[1]
+    errors = (decoded - reference).square_().sum((2, 3)).sum(0, dtype=torch.float64)
+    return float(errors.dot(torch.from_numpy(weights)))
 
 
 class LayerMeasure:
@@ -65,10 +81,13 @@ class LayerMeasure:
     ----------
     activation
         What follows the layer in the model.
+    weights
+        Sensitivity to each channel per squared error, for candidates with a weighting. Their mean is 1.
     """
 
-    def __init__(self, activation: Activation) -> None:
+    def __init__(self, activation: Activation, weights: Weights | None = None) -> None:
         self.activation: Activation = activation
+        self.weights = weights
         self.images = 0  # so far in this pass
         self.all_images = 0
         self.before = RangeStatistics()
@@ -135,13 +154,20 @@ class LayerMeasure:
         if candidate.transform == "klt":
             components = self._components_of(candidate.activation, learns_from_all=learns_from_all)
             spec = klt_spec(
-                components, step, low, high, refinement=candidate.refinement, spatial_size=candidate.spatial_size
+                components,
+                step,
+                low,
+                high,
+                refinement=candidate.refinement,
+                spatial_size=candidate.spatial_size,
+                step_factors=self._step_factors(candidate, components.rows**2),
             ).replace(effort=rules.effort, dead_zone=candidate.dead_zone)
             return LayerPolicy(spec=spec, where=rules.where, activation=activation)
         most_bits = 16 if candidate.spatial_size == 1 else MOST_SPATIAL_BITS
         refinement = coarsened(candidate.refinement, step, low, high, most_bits)
         fine_step = step / refinement
         zero_point, bits = level_range(low / fine_step, high / fine_step, most_bits)
+        factors = self._step_factors(candidate)
         spec = CodecSpec(
             step=fine_step,
             zero_point=zero_point,
@@ -149,12 +175,20 @@ class LayerMeasure:
             transform=candidate.transform,
             transform_size=candidate.transform_size,
             spatial_size=candidate.spatial_size,
-            band_steps=(refinement,),
+            band_steps=(refinement,) if factors is None else band_steps(refinement, factors),
             permutation=self.order if candidate.permute else None,
             effort=rules.effort,
             dead_zone=candidate.dead_zone,
         )
         return LayerPolicy(spec=spec, where=rules.where, activation=activation)
+
+    def _step_factors(self, candidate: Candidate, shares: Weights | None = None) -> Weights | None:
+        """Steps of channels, or of components that have shares of them, relative to their geometric mean."""
+        if not candidate.weighting or self.weights is None:
+            return None
+        logarithms = -candidate.weighting * np.log(self.weights if shares is None else shares @ self.weights)
+        factors: Weights = np.exp(logarithms - logarithms.mean())
+        return factors.clip(1 / MOST_STEP_FACTOR, MOST_STEP_FACTOR)
 
     def _when(self, activation: When) -> When:
         """Without an activation there is one map only."""
