@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import threading
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +26,18 @@ class Job(NamedTuple):
     placements: Placements
     weight_bits: int | None
     threads: int
+
+
+class PackedJob(NamedTuple):
+    """A job as bytes, for workers, and the digest of the weights that it must come with."""
+
+    content: bytes
+    weights: str
+
+    @classmethod
+    def of(cls, job: Job) -> PackedJob:
+        """The job, pickled once for all batches."""
+        return cls(pickle.dumps(job), weights_digest(job.network.model))
 
 
 class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +118,38 @@ def run_batch(job: Job, images: torch.Tensor, targets: torch.Tensor | None) -> B
             return _run(job, images, targets)
     finally:
         torch.set_num_threads(thread_count)
+
+
+# The last job of each thread: hooks of two batches on one model would see each other's maps.
+_unpacked = threading.local()
+
+
+def run_packed(packed: PackedJob, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
+    """The same in a worker, which keeps the job for the next batch.
+
+    Raises
+    ------
+    ValueError
+        The network is pickled by its source, but was changed after it was loaded.
+    """
+    if getattr(_unpacked, "content", None) != packed.content:
+        job: Job = pickle.loads(packed.content)
+        if weights_digest(job.network.model) != packed.weights:
+            raise ValueError(
+                f"the weights of {job.network.name!r} are not those of its source, from which workers load it: "
+                "make a Network of the changed model without a source"
+            )
+        _unpacked.job, _unpacked.content = job, packed.content
+    return run_batch(_unpacked.job, images, targets)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """One hexadecimal number for all parameters and buffers of a model."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _run(job: Job, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fmcodec import __version__
-from fmcodec.evaluation.batch import BatchRecord, Job, run_batch
+from fmcodec.evaluation.batch import BatchRecord, Job, PackedJob, run_batch, run_packed
 from fmcodec.evaluation.journal import Journal, digest_of
 from fmcodec.evaluation.network import Network
 from fmcodec.evaluation.result import Evaluation, evaluation_of
@@ -147,11 +147,12 @@ def _run(
         if executor is None:
             # Threads of torch do not survive a fork.
             executor = stack.enter_context(ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")))
+        packed = PackedJob.of(job)
         pending: dict[Future[BatchRecord], int] = {}
         waiting = iter(starts.items())
         while True:
             while len(pending) < BATCHES_AHEAD * workers and (following := next(waiting, None)) is not None:
-                pending[executor.submit(run_batch, job, *batch(following[1]))] = following[0]
+                pending[executor.submit(run_packed, packed, *batch(following[1]))] = following[0]
             if not pending:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fmcodec import __version__
-from fmcodec.evaluation.batch import BatchRecord, Job
+from fmcodec.evaluation.batch import BatchRecord, Job, weights_digest
 from fmcodec.evaluation.samples import Samples
 
 
@@ -76,10 +76,11 @@ def digest_of(job: Job, samples: Samples, batch_size: int) -> str:
         "network": network.name,
         "task": network.task,
         "peak": network.output_peak,
-        "preprocess": _plain(network.preprocess),
-        "weights": {name: _array_digest(tensor.numpy()) for name, tensor in network.model.state_dict().items()},
+        # A function cannot be told by its name; what it does to an image says more.
+        "input": _array_digest(network.preprocess(samples.images(0, 1).to(torch.float32)).numpy()),
+        "weights": weights_digest(network.model),
         "modules": [(name, type(module).__qualname__) for name, module in network.model.named_modules()],
-        "placements": [(name, _plain(placement.site), _plain(placement.codec)) for name, placement in _items(job)],
+        "placements": [(name, _plain(site), _plain(codec)) for name, (site, codec) in job.placements.items()],
         "images": samples.keys(),
         "targets": targets,
         "settings": [batch_size, job.weight_bits, job.threads],
@@ -87,12 +88,8 @@ def digest_of(job: Job, samples: Samples, batch_size: int) -> str:
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 
-def _items(job: Job) -> list[tuple[str, Any]]:
-    return list(job.placements.items())
-
-
 def _plain(value: Any) -> Any:
-    """A value by its type and fields, arrays by their digests; functions, which have none, by their names."""
+    """A value by its type and fields, arrays by their digests."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return _array_digest(value.numpy() if isinstance(value, torch.Tensor) else value)
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -103,9 +100,7 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, Mapping):
         return [[_plain(key), _plain(entry)] for key, entry in value.items()]
-    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dict__", None)
-    if names is None or callable(getattr(value, "__code__", None)) or hasattr(value, "__code__"):
-        return f"{value.__module__}.{value.__qualname__}"
+    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dict__", {})
     return [type(value).__qualname__, *([name, _plain(getattr(value, name))] for name in names)]
 
 

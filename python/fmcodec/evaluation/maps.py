@@ -65,24 +65,49 @@ def find_maps(model: nn.Module, example: torch.Tensor) -> dict[str, MapSite]:
         No map was found.
     """
     trace = _trace(model, example)
-    found: dict[str, MapSite] = {}
-    values: dict[str, int] = {}
-    missed = 0
+    maps: list[list[_Place]] = []
     for convolution in trace.convolutions():
         places = list(trace.places(convolution))
-        if any(values.get(name) == value for name, value, _ in places):
-            continue
-        # A module can have a map at its input and another one at its output, but a policy names it once.
-        name, value, site = next((place for place in places if place[0] not in values), ("", -1, MapSite()))
-        if name:
-            found[name], values[name] = site, value
-        else:
-            missed += 1
-    if not found:
+        # Two convolutions that are added up have one map.
+        if not any(place.value == others[0].value for others in maps if others for place in places[:1]):
+            maps.append(places)
+    chosen = _one_module_each(maps)
+    if not chosen:
         raise ValueError("no stored feature map was found: no convolution whose result goes to another reader")
-    if missed:
+    if len(chosen) < len(maps):
+        missed = len(maps) - len(chosen)
         warnings.warn(f"{missed} feature maps cannot be reached by hooks on modules and are not listed", stacklevel=2)
-    return {name: found[name] for name in sorted(found, key=lambda name: trace.time_of(values[name]))}
+    return {place.name: place.site for place in sorted(chosen, key=lambda place: trace.time_of(place.value))}
+
+
+class _Place(NamedTuple):
+    """A module at which a map can be coded, the number of the value there, and the site."""
+
+    name: str
+    value: int
+    site: MapSite
+
+
+def _one_module_each(maps: list[list[_Place]]) -> list[_Place]:
+    """A place for as many maps as possible, an early one of each, no two at the same module.
+
+    A module can have a map at its input and another one at its output, but a policy names it once. This is bipartite
+    matching by augmenting paths: a map whose places are all taken makes another one move, if that one can.
+    """
+    owners: dict[str, tuple[int, _Place]] = {}
+
+    def settle(index: int, tried: set[str]) -> bool:
+        for place in maps[index]:
+            if place.name not in tried:
+                tried.add(place.name)
+                if place.name not in owners or settle(owners[place.name][0], tried):
+                    owners[place.name] = index, place
+                    return True
+        return False
+
+    for index in range(len(maps)):
+        settle(index, set())
+    return [place for _, place in owners.values()]
 
 
 class _Operation(NamedTuple):
@@ -194,17 +219,17 @@ class _Trace:
                     found.append(value)
         return found
 
-    def places(self, convolution: int) -> Iterator[tuple[str, int, MapSite]]:
-        """Where the map of a convolution can be coded, the best first: a module, the value there, and the site."""
+    def places(self, convolution: int) -> Iterator[_Place]:
+        """Where the map of a convolution can be coded, the best first."""
         total = self._sum_before_activation(convolution)
         for value in (total, convolution) if total != convolution else (convolution,):
             activation = self._activation(value)
             for name, where in self._hooks(value):
-                yield name, value, MapSite(where, activation)
+                yield _Place(name, value, MapSite(where, activation))
             reader = self._only_reader(value)
             if reader is not None and reader.activation is not None:
                 for name, where in self._hooks(reader.outputs[0]):
-                    yield name, reader.outputs[0], MapSite(where)
+                    yield _Place(name, reader.outputs[0], MapSite(where))
 
     def time_of(self, value: int) -> int:
         """The number of the operation that makes a value."""

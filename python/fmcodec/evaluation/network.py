@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -52,7 +52,7 @@ class Network:
     input_size
         Rows and columns of an image; 0 if the network takes any.
     source
-        What `load_network` made it from.
+        What `load_network` made it from, and will make it from again in another process.
     channels
         Channels of an input, for `find_maps`.
     output_peak
@@ -169,11 +169,9 @@ def load_network(
     )
 
 
-@cache
 def _load_again(
     source: str, task: Task, preprocess: Preprocess | None, input_size: int | None, channels: int
 ) -> Network:
-    """The network of a source, once in each process that it is sent to."""
     return load_network(source, task=task, preprocess=preprocess, input_size=input_size, channels=channels)
 
 
