@@ -154,13 +154,11 @@ def test_compare_command_refuses(folder: Path) -> None:
 
 
 def test_comparison_of_images(tmp_path: Path, folder: Path) -> None:
-    network = load_network(
-        "tiny_networks:denoiser", task="image", preprocess=Normalize((0.0,), (1.0,)), input_size=0, channels=1
-    )
+    as_it_is = Normalize((0.0,), (1.0,))
+    network = load_network("tiny_networks:denoiser", task="image", preprocess=as_it_is, input_size=0, channels=1)
     images = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    comparison = compare(
-        network, ArraySamples(images[:2]), ArraySamples(images[2:]), {"zvc": (8, 4), "fmcodec": (0.2,)}
-    )
+    calibration, test = ArraySamples(images[:2]), ArraySamples(images[2:])
+    comparison = compare(network, calibration, test, {"zvc": (8, 4), "fmcodec": (0.2,)})
     assert comparison.measure == "PSNR of the output against the uncompressed output, dB"
     fine, coarse = (point.difference.value for point in comparison.points[:2])
     assert fine > coarse > 10
