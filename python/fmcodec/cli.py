@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from fmcodec.cli_networks import compare_command, evaluate_command
+from fmcodec.cli_search import search_command
 from fmcodec.codec import Layout, encode, inspect, relayout
 from fmcodec.compare import RELATIVE_STEPS, compare_transforms, plot_transforms, transform_table
 from fmcodec.files import load_array, save_decoded
@@ -30,7 +31,7 @@ TRANSFORMS = {
 
 
 # What a command needs beyond fmcodec itself; all others need torch at most.
-EXTRAS = {"demo": "demo", "transforms": "report", "evaluate": "evaluation", "compare": "evaluation"}
+EXTRAS = {"demo": "demo", "transforms": "report", "evaluate": "evaluation", "compare": "evaluation", "search": "search"}
 
 
 class _Failure(click.ClickException):
@@ -215,6 +216,7 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
 
 
 main.add_command(evaluate_command)
+main.add_command(search_command)
 main.add_command(compare_command)
 
 

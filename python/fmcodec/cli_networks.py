@@ -70,8 +70,8 @@ def evaluate_command(
     from fmcodec.policy import Policy
 
     policy: Policy = Policy.load(policy_path)
-    network = _network(model, options)
-    samples = _samples(data, network, options).limited(limit)
+    network = network_of(model, options)
+    samples = samples_of(data, network, options).limited(limit)
     with progress_bar("evaluate", len(samples)) as show:
         evaluation = evaluate(
             network,
@@ -130,12 +130,12 @@ def compare_command(
         if name not in levels:
             raise click.UsageError(f"--levels names {name!r}, which is not among the systems")
         levels[name] = numbers_of(numbers, "--levels")
-    network = _network(model, options)
-    samples = _samples(data, network, options)
+    network = network_of(model, options)
+    samples = samples_of(data, network, options)
     if calibration is None:
         learned, test = samples.split(calibration_count)
     else:
-        learned, test = _samples(calibration, network, options).limited(calibration_count), samples
+        learned, test = samples_of(calibration, network, options).limited(calibration_count), samples
     with progress_bar("compare", 1.0) as show:
         comparison = compare(
             network,
@@ -202,7 +202,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(totals)
 
 
-def _network(model: str, options: dict[str, Any]) -> Network:
+def network_of(model: str, options: dict[str, Any]) -> Network:
+    """The network of the options task, size, gray, mean and std."""
     from fmcodec.evaluation import Normalize, load_network
 
     # As with `python -m`: networks are often a file beside the data.
@@ -219,7 +220,8 @@ def _network(model: str, options: dict[str, Any]) -> Network:
     )
 
 
-def _samples(path: Path, network: Network, options: dict[str, Any]) -> Samples:
+def samples_of(path: Path, network: Network, options: dict[str, Any]) -> Samples:
+    """Images for a network, by the option gray."""
     from fmcodec.evaluation import load_samples
 
     mode = "L" if options["gray"] else "RGB"

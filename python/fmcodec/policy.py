@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from fmcodec.errors import FmcodecError, UnsupportedVersionError
-from fmcodec.spec import CodecSpec
+from fmcodec.spec import CodecSpec, restore_defaults
 
 SCHEMA_VERSION = 1
 
@@ -37,6 +37,9 @@ class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     spec: CodecSpec
     where: Where = "output"
     activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        restore_defaults(self)
 
 
 class _Version(msgspec.Struct):

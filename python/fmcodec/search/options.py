@@ -41,6 +41,16 @@ SEARCH_CANDIDATES = (
 )
 
 
+def with_dead_zones(candidates: Sequence[Candidate], dead_zones: Sequence[float]) -> tuple[Candidate, ...]:
+    """The candidates, and each with each dead zone, in the transform domain, where it takes effect."""
+    wider = (
+        msgspec.structs.replace(candidate, dead_zone=dead_zone, refinement=16)
+        for dead_zone in dead_zones
+        for candidate in candidates
+    )
+    return (*candidates, *dict.fromkeys(wider))
+
+
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
     """What is tried for every layer.
 

@@ -1,10 +1,11 @@
 """Sensitivity: how much an error in one map changes the output of the network.
 
 Three measurements, all with the other maps uncompressed. ``"quantization"`` injects what real options of the layer do,
-``"noise"`` white Gaussian noise of the power that rounding has, and ``"fisher"`` follows from gradients: with g the
-gradient of the log-likelihood of an answer that is drawn from the output of the network, the divergence of a small
-error e is E[(g . e)^2] / 2 up to second order, which is E[|g|^2] |e|^2 / 2n for an e that is white over n values. That
-costs one backward pass instead of two forward passes for each layer, and misses what errors that are not white do.
+``"noise"`` white noise as rounding makes it, within the range of the activation, and ``"fisher"`` follows from
+gradients: with g the gradient of the log-likelihood of an answer that is drawn from the output of the network, the
+divergence of a small error e is E[(g . e)^2] / 2 up to second order, which is E[|g|^2] |e|^2 / 2n for an e that is
+white over n values. That costs one backward pass instead of two forward passes for each layer, and misses what errors
+that are not white do.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fmcodec.search.divergence import Task, divergence, random_score
 from fmcodec.search.hull import lower_hull
 from fmcodec.search.options import LayerOptions, Option
 from fmcodec.torch.map_codec import MapSite
-from fmcodec.torch.measure import Weights, squared_error
+from fmcodec.torch.measure import ACTIVATION_LIMIT, Weights, squared_error
 from fmcodec.torch.wrap import activate, find_modules, single_tensor
 
 Method = Literal["quantization", "noise", "fisher"]
@@ -152,12 +153,16 @@ class _Quantization(_Distortion):
 class _Noise(_Distortion):
     def __init__(self, site: MapSite, layer: LayerOptions, deviation: float, seed: int) -> None:
         super().__init__(site, layer)
-        self._deviation = deviation
+        self._amplitude = math.sqrt(3) * deviation
         self._generator = torch.Generator().manual_seed(seed)
 
     def _distorted(self, x: torch.Tensor) -> torch.Tensor:
-        noise = torch.randn(x.shape, generator=self._generator)
-        return activate(x, self.site.activation) + self._deviation * noise
+        values = activate(x, self.site.activation)
+        # What the activation cut off would leave a bias, which does other harm than noise.
+        room = torch.full_like(values, self._amplitude)
+        if self.site.activation != "none":
+            room = torch.minimum(room, torch.minimum(values, ACTIVATION_LIMIT[self.site.activation] - values))
+        return values + room * (2 * torch.rand(x.shape, generator=self._generator) - 1)
 
 
 def _nearest(layer: LayerOptions, squared_error: float) -> Option:
