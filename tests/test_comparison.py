@@ -194,3 +194,12 @@ def test_the_registry_lists_all_systems() -> None:
         if isinstance(value, type) and issubclass(value, System) and not key.startswith("_") and value is not System
     }
     assert classes == {type(system) for system in SYSTEMS.values()}
+
+
+def test_the_page_about_systems_lists_them() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "systems.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, system in SYSTEMS.items():
+        row = next(line for line in rows if f"`{name}`" in line.split("|")[1])
+        papers = re.findall(r"arXiv (\d+\.\d+)", system.source)
+        assert all(paper in row for paper in papers) or name == "fmtc2019-rms"
