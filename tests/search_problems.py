@@ -16,6 +16,11 @@ from fmcodec.search.sensitivity import Sensitivity
 from fmcodec.torch import Candidate
 
 
+def squared_bits(name: str, values: int, bits: float) -> float:
+    """An objective that dislikes large maps."""
+    return bits**2
+
+
 def option(bits: float, error: float, *, step: float = 0.1, width: int | None = None) -> Option:
     """An option of so many bits and so much squared error."""
     return Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from fmcodec.spec import CODE_LAYOUTS
 
 if TYPE_CHECKING:
     from fmcodec.search import Constraints, Frontier, Grid
+    from fmcodec.search.problem import Objective
 
 KINDS = ("identity", "dct", "hadamard", "klt", "spatial")
 STAGES = {"measure": "measure layers", "propose": "propose policies", "verify": "measure policies"}
@@ -33,6 +35,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--max-map-bytes", type=float, help="Most bytes of the stored map of one image.")
 @click.option("--transforms", metavar="A,B,...", help=f"Only these: {', '.join(KINDS)}.")
 @click.option("--multiplier-free", is_flag=True, help="Only transforms that need no multiplier.")
+@click.option("--objective", metavar="MODULE:FUNCTION", help="Cost of a map from its name, values, and bits.")
 @click.option("--steps", metavar="X,Y,...", help="Quantization steps as shares of the RMS of a map.")
 @click.option("--dead-zone", "dead_zones", type=click.FloatRange(0.5, 1.0), multiple=True, help="Try this one, too.")
 @click.option("--effort", type=click.IntRange(1, 3), default=2, show_default=True, help="Of the coder: 3 is smallest.")
@@ -81,6 +84,7 @@ def search_command(
             others.limited(verify_images),
             strategies=options["strategies"],
             constraints=_constraints(target_bits, options),
+            objective=_objective(options["objective"]),
             grid=_grid(options),
             sensitivity=options["sensitivity"],
             probe_images=options["probe_images"],
@@ -123,6 +127,16 @@ def _grid(options: dict[str, Any]) -> Grid:
         effort=options["effort"],
         code_layout=options["layout"],
     )
+
+
+def _objective(text: str | None) -> Objective | None:
+    if text is None:
+        return None
+    module, _, name = text.partition(":")
+    function: Objective | None = getattr(importlib.import_module(module), name, None) if name else None
+    if function is None:
+        raise click.UsageError(f"--objective must be module:function, not {text!r}")
+    return function
 
 
 def _command(arguments: list[str]) -> str:
