@@ -99,6 +99,7 @@ def head(*modules: nn.Module, channels: int = 3) -> nn.Sequential:
 
 RELU, RELU6 = MapSite("output", "relu"), MapSite("output", "relu6")
 
+torch.manual_seed(0)
 CASES: dict[str, tuple[nn.Module, dict[str, MapSite]]] = {
     # The sigmoid is none of the activations of a policy; the vector is no map.
     "plain": (Plain(), {"bn1": RELU, "conv2": RELU6, "conv3": MapSite()}),
@@ -138,15 +139,15 @@ CASES: dict[str, tuple[nn.Module, dict[str, MapSite]]] = {
 
 
 class Exact:
-    """A codec that changes nothing, and counts how often it is used."""
+    """A codec that changes nothing, or shifts all values, and counts how often it is used."""
 
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self, shift: float = 0.0) -> None:
         self.calls = 0
-        self.factor = factor
+        self.shift = shift
 
     def code(self, x: torch.Tensor) -> CodedMap:
         self.calls += 1
-        return CodedMap(x * self.factor, 0, {})
+        return CodedMap(x + self.shift, 0, {})
 
     def parameter_bits(self, channels: int) -> int:
         return 0
@@ -175,7 +176,7 @@ def test_maps_can_be_coded_before_and_after_their_activation(name: str) -> None:
                 assert torch.equal(model(EXAMPLE), plain)
             assert [codec.calls for codec in codecs.values()] == [1] * len(codecs)
         for key, site in maps.items():
-            with place(model, {key: Placement(site, Exact(-3.0))}):
+            with place(model, {key: Placement(site, Exact(1.0))}):
                 assert not torch.equal(model(EXAMPLE), plain), key
 
 
