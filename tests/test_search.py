@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
-from search_problems import SITES, TinyNet, tiny_network, tiny_samples
+from search_problems import SITES, TinyNet, centred, tiny_network, tiny_samples
 from torch import nn
 
 from fmcodec import CodecSpec, cost, decode, encode
 from fmcodec.errors import FmcodecError, UnsupportedVersionError
-from fmcodec.evaluation import ArraySamples, MapSite, evaluate
+from fmcodec.evaluation import ArraySamples, MapSite, Network, evaluate
 from fmcodec.policy import Policy
 from fmcodec.search import (
     Constraints,
@@ -284,6 +285,44 @@ def test_selection(result: SearchResult) -> None:
         frontier.select(max_accuracy_drop=0.0, max_bits=0.01)
     with pytest.raises(ValueError, match="must be given"):
         frontier.select()
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "optuna"])
+def test_other_strategies_find_their_way(strategy: str) -> None:
+    if strategy == "optuna":
+        pytest.importorskip("optuna")
+    arguments = {"grid": SMALL, "points": 3, "divergences": WEAK, "probe_images": 8}
+    found = search(tiny_network(), tiny_samples(8, 1), tiny_samples(8, 2), strategies=(strategy,), **arguments)  # type: ignore[arg-type]
+    assert {point.strategy for point in found.frontier.points} == {strategy}
+    for point in found.frontier.points[1:]:
+        assert point.bits_per_value > found.frontier.points[0].bits_per_value
+
+
+def test_networks_that_give_images() -> None:
+    torch.manual_seed(6)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+    network = Network("filter", model, centred, {"0": MapSite(activation="relu")}, task="image", input_size=16)
+    found = search(
+        network,
+        ArraySamples(tiny_samples(8, 1).images(0, 8)),
+        ArraySamples(tiny_samples(8, 2).images(0, 8)),
+        grid=SMALL,
+        points=3,
+        sensitivity="noise",
+    )
+    points = found.frontier.points
+    assert len(points) > 1 and all(point.divergence is None and point.drop is None for point in points)
+    qualities = [point.output_psnr_db or 0.0 for point in points if point.is_best]
+    assert qualities == sorted(qualities) and qualities[-1] > 20
+    assert found.frontier.select(max_bits=8.0).output_psnr_db == qualities[-1]
+    assert "dB" in frontier_table(found.frontier)
+    with pytest.raises(ValueError, match="no accuracy to keep"):
+        found.frontier.select(max_accuracy_drop=1.0)
+
+
+def test_without_labels_changed_answers_are_counted(result: SearchResult) -> None:
+    point = msgspec.structs.replace(result.frontier.points[0], drop=None, agreement=97.5)
+    assert point.worst_drop == 2.5
 
 
 def test_constraints_hold_in_every_policy() -> None:

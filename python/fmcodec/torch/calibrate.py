@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import torch
 from torch import nn
 
-from fmcodec import TableStatistics
+from fmcodec import TableStatistics, __version__
 from fmcodec.policy import Activation, LayerPolicy, Policy, Where
 from fmcodec.torch.candidates import DEFAULT_CANDIDATES, Candidate
 from fmcodec.torch.map_codec import MapSite
@@ -110,8 +111,13 @@ def calibrate(
     rule = step_rule or relative_rms()
     wanted = wanted_moments(candidates)
     measures = {name: LayerMeasure(site.activation) for name, site in sites.items()}
+    digest = hashlib.sha256()
     batch_count = run(
-        model, batches, places, lambda name, x: measures[name].update(x, wanted), lambda count: report("measure", count)
+        model,
+        _digested(batches, digest),
+        places,
+        lambda name, x: measures[name].update(x, wanted),
+        lambda count: report("measure", count),
     )
     trials: dict[str, dict[Trial, Candidate]] = {}
     for name, measured in measures.items():
@@ -137,8 +143,10 @@ def calibrate(
         layers=chosen,
         provenance={
             "method": "fmcodec.torch.calibrate: smallest encoded size among candidates of equal step",
-            "batches": str(batch_count),
+            "batches": f"{batch_count}, SHA-256 of their values {digest.hexdigest()}",
             "candidates": str(len(candidates)),
+            "fmcodec": __version__,
+            "torch": str(torch.__version__),
         },
     )
 
@@ -146,6 +154,15 @@ def calibrate(
 def _sites(layers: Mapping[str, Activation | MapSite] | Iterable[str], where: Where) -> dict[str, MapSite]:
     entries = layers.items() if isinstance(layers, Mapping) else [(name, MapSite(where)) for name in layers]
     return {name: entry if isinstance(entry, MapSite) else MapSite(where, entry) for name, entry in entries}
+
+
+def _digested(batches: Iterable[Any], digest: Any) -> Iterator[Any]:
+    """The batches, whose tensors are added to the digest as they pass."""
+    for batch in batches:
+        for value in batch if isinstance(batch, (tuple, list)) else (batch,):
+            if isinstance(value, torch.Tensor):
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        yield batch
 
 
 def _choose(trials: Iterable[Trial], step: float) -> Trial:
