@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import pytest
@@ -178,6 +179,35 @@ def test_maps_can_be_coded_before_and_after_their_activation(name: str) -> None:
         for key, site in maps.items():
             with place(model, {key: Placement(site, Exact(1.0))}):
                 assert not torch.equal(model(EXAMPLE), plain), key
+
+
+class BasicBlock(nn.Module):
+    """The residual block of ResNet-18 (K. He et al., arXiv 1512.03385)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
+        shortcut = (nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)) if stride > 1 else ()
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.relu2(self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))) + self.shortcut(x))
+
+
+def test_resnet18_has_the_17_maps_of_the_literature() -> None:
+    stem = (nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+    widths = (64, 64, 64, 128, 128, 256, 256, 512, 512)
+    blocks = [BasicBlock(i, o, 2 if o > i else 1) for i, o in itertools.pairwise(widths)]
+    model = head(*stem, *blocks, channels=512).eval()
+    maps = find_maps(model, torch.rand(1, 3, 224, 224))
+    inner = [(f"{index}.bn1", RELU) for index in range(4, 12)]
+    sums = [(f"{index}.relu2", MapSite("input", "relu")) for index in range(4, 12)]
+    assert list(maps.items()) == [("1", RELU), *itertools.chain.from_iterable(zip(inner, sums, strict=True))]
+    with torch.no_grad(), place(model, {name: Placement(site, Exact()) for name, site in maps.items()}) as session:
+        model(torch.rand(1, 3, 224, 224))
+    assert session.totals().values == 2_308_096
 
 
 def test_maps_that_no_hook_reaches_are_told() -> None:

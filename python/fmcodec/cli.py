@@ -40,7 +40,8 @@ class _Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, error: Exception | str) -> None:
-        super().__init__(" ".join(str(error).split()))
+        notes = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        super().__init__(" ".join(notes.split()))
 
 
 class _Group(click.Group):

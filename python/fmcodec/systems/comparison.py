@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -150,11 +149,12 @@ def compare(
 
 def comparison_table(comparison: Comparison) -> str:
     """Markdown: one row for each point; what is not known is a dash."""
-    unit = 100.0 if comparison.measure.startswith("change") else 1.0
+    is_change = comparison.measure.startswith("change")
+    unit, form = (100.0, "+.2f") if is_change else (1.0, ".3f")
     lines = [
         f"{comparison.network}, {comparison.points[0].evaluation.images} images of "
         f"{comparison.points[0].evaluation.samples}; {comparison.calibration} to calibrate. "
-        f"Difference: {comparison.measure}{', points' if unit > 1 else ''}, with standard error.",
+        f"Difference: {comparison.measure}{', points' if is_change else ''}, with standard error.",
         "",
         "| system | level | bits per value | as its authors count | ratio to 8 bits | mean of layers "
         "| largest map, kbit | difference | agreement | KL, nats | parameters, MB |",
@@ -171,7 +171,7 @@ def comparison_table(comparison: Comparison) -> str:
             _text(result.ratio, ".2f"),
             _text(result.mean_layer_ratio, ".2f"),
             _text(None if peak is None or peak.peak_bits is None else peak.peak_bits / 1e3, ".0f"),
-            estimate_text(point.difference, unit),
+            _estimate_text(point.difference, unit, form),
             _text(None if result.coded.agreement is None else result.coded.agreement.value, ".1%"),
             _text(None if result.coded.kl_nats is None else result.coded.kl_nats.value, ".4f"),
             _text(result.parameter_bytes / 1e6, ".2f"),
@@ -180,11 +180,12 @@ def comparison_table(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def estimate_text(estimate: Estimate, unit: float = 1.0) -> str:
-    """Value and standard error, multiplied by ``unit``."""
-    error = estimate.standard_error
-    is_known = error is not None and math.isfinite(error)
-    return f"{estimate.value * unit:+.2f}" + (f" +- {(error or 0.0) * unit:.2f}" if is_known else "")
+def _estimate_text(estimate: Estimate, unit: float, form: str) -> str:
+    """Value and standard error, if it is known, multiplied by ``unit``."""
+    text = format(estimate.value * unit, form)
+    if estimate.standard_error is None:
+        return text
+    return f"{text} +- {format(estimate.standard_error * unit, form.lstrip('+'))}"
 
 
 def _text(value: float | None, form: str) -> str:
