@@ -255,7 +255,8 @@ def test_a_changed_network_is_not_loaded_from_its_source(monkeypatch: pytest.Mon
         evaluate(loaded, POLICY, make_samples(2), executor=executor)
 
 
-def test_names_of_networks() -> None:
+def test_names_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
     with pytest.raises(ValueError, match="module:function"):
         load_network("resnet")
     with pytest.raises(ValueError, match="no module 'no_such_module'"):
@@ -264,6 +265,8 @@ def test_names_of_networks() -> None:
         load_network("torch.nn:nothing")
     with pytest.raises(ValueError, match="must return a module"):
         load_network("builtins:str:text")
+    with pytest.raises(ValueError, match="has its own task"):
+        load_network(f"{__name__}:make_network", input_size=10)
 
 
 def test_estimates() -> None:

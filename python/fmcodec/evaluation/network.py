@@ -130,10 +130,12 @@ def load_network(
     Raises
     ------
     ValueError
-        The source is neither, or the function returns something else.
+        The source is neither, the function returns something else, or a `Network`, which has its own preprocessing and
+        size, and others are given.
     """
+    has_own = (task, preprocess, input_size, channels) == ("classification", None, None, 3)
     if source in BUILT_IN:
-        return BUILT_IN[source]()
+        return _unchanged(BUILT_IN[source](), has_own)
     module_name, colon, rest = source.partition(":")
     function_name, has_argument, argument = rest.partition(":")
     if not colon or not function_name:
@@ -152,7 +154,7 @@ def load_network(
         raise ValueError(f"module {module_name!r} has no function {function_name!r}")
     made = function(argument) if has_argument else function()
     if isinstance(made, Network):
-        return made
+        return _unchanged(made, has_own)
     parts = made if isinstance(made, tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
         raise ValueError(f"{source} must return a module, (module, preprocess) or (module, preprocess, size)")
@@ -167,6 +169,12 @@ def load_network(
         source=(source, task, preprocess, input_size, channels),
         channels=channels,
     )
+
+
+def _unchanged(network: Network, has_own: bool) -> Network:
+    if not has_own:
+        raise ValueError(f"{network.name} has its own task, preprocessing, size and channels, which cannot be changed")
+    return network
 
 
 def _load_again(
