@@ -126,7 +126,9 @@ def test_compare_command_with_all_systems(folder: Path) -> None:
     assert comparison.measure == "change of top-1 accuracy"
     table = Path("out.md").read_text()
     assert table in result.output
-    rows = [line.split(" | ") for line in table.splitlines()[4:]]
+    measured, _, published = table.partition("\nPublished for this network")
+    assert published.count("| FMTC |") == 5
+    rows = [line.split(" | ") for line in measured.splitlines()[4:]]
     assert [row[2] for row in rows] == [f"{point.evaluation.bits_per_value:.3f}" for point in comparison.points]
     assert all(re.fullmatch(r"[+-]\d+\.\d\d( \+- \d+\.\d\d)?", row[7]) for row in rows)
     assert "<svg" in Path("out.svg").read_text()

@@ -12,6 +12,7 @@ from fmcodec.evaluation import Evaluation, Network, NetworkInputs, Samples, eval
 from fmcodec.evaluation.evaluate import provenance
 from fmcodec.evaluation.metrics import Estimate
 from fmcodec.systems import find_system
+from fmcodec.systems.published import published_points
 
 # Called with a text and a share of all work.
 Report = Callable[[str, float], None]
@@ -148,7 +149,7 @@ def compare(
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """Markdown: one row for each point; what is not known is a dash."""
+    """Markdown: one row for each point, then the published ones of the network; what is not known is a dash."""
     is_change = comparison.measure.startswith("change")
     unit, form = (100.0, "+.2f") if is_change else (1.0, ".3f")
     lines = [
@@ -177,6 +178,14 @@ def comparison_table(comparison: Comparison) -> str:
             _text(result.parameter_bytes / 1e6, ".2f"),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    published = published_points(comparison.network)
+    if published:
+        lines += ["", "Published for this network, on other images and weights:", ""]
+        lines += ["| system | bits per value | change of top-1, points | source |", "|---|---|---|---|"]
+        lines += [
+            f"| {point.system} | {point.bits_per_value:.2f} | {_text(point.top1_difference, '+.2f')} | {point.note} |"
+            for point in published
+        ]
     return "\n".join(lines) + "\n"
 
 
