@@ -186,6 +186,16 @@ def test_gradients_of_channels() -> None:
     assert channel_weights(np.zeros(3)) == pytest.approx([1, 1, 1])
     assert not model[0]._forward_hooks
 
+    class Rounded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.detach().round()
+
+    blind = nn.Sequential(nn.Identity(), Rounded())
+    assert not channel_gradients(blind, [batch], {"0": MapSite()}, task="image")["0"].any()
+    layers = options_of(blind, [batch], {"0": MapSite()})
+    with pytest.raises(ValueError, match="no gradient reaches the map of 0"):
+        measure_sensitivity(blind, [batch], {"0": MapSite()}, layers, task="image", method="fisher")
+
 
 def test_divergence_by_hand() -> None:
     half = torch.log(torch.tensor([[0.5, 0.5]]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from fmcodec.search.options import Grid, LayerOptions
 from fmcodec.search.problem import Choice, Constraints, Objective, Problem, curves_of, policy_of
 from fmcodec.search.sensitivity import Method, Sensitivity
 from fmcodec.search.strategies import Strategy, make_strategy
-from fmcodec.search.tasks import Job, groups_of, in_order, measure_group, measure_policy, pool
+from fmcodec.search.tasks import Job, PolicyProbe, groups_of, in_order, measure_group, pool
 
 # In nats, hardly any answer of an ImageNet classifier changes at the one, and one of five does at the other.
 DIVERGENCE_RANGE = (0.002, 0.3)
@@ -140,12 +141,13 @@ def search(
         measured = in_order(shared, measure_group, tasks, lambda done: report("measure", done, len(tasks)))
         layers = tuple(layer for group in measured for layer, _ in group)
         sensitivities = {layer.name: own for group in measured for layer, own in group}
+        probe = cache(lambda: PolicyProbe(job))
         problem = Problem(
             curves=curves_of(layers, sensitivities, constraints, objective),
             targets=tuple(float(target) for target in np.geomspace(*divergences, points)),
             target_bits=constraints.target_bits,
             relative_steps=grid.relative_steps,
-            measure=lambda choice: measure_policy(job, policy_of(choice)),
+            measure=lambda choice: probe().divergence(policy_of(choice)),
             seed=seed,
         )
         proposals = _proposals(problem, solvers, report)

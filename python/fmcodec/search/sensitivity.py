@@ -55,16 +55,10 @@ class Sensitivity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         >>> [round(sensitivity.divergence(error), 6) for error in (0.1, 1.0, 10.0, 100.0, 1000.0)]
         [0.05, 0.5, 1.581139, 5.0, 50.0]
         """
-        if squared_error <= self.errors[0]:
-            return self.slopes[0] * squared_error
-        for left in range(len(self.errors) - 1):
-            low, high = self.errors[left], self.errors[left + 1]
-            if squared_error <= high:
-                share = math.log(squared_error / low) / math.log(high / low)
-                return math.exp((1 - share) * math.log(self.slopes[left]) + share * math.log(self.slopes[left + 1])) * (
-                    squared_error
-                )
-        return self.slopes[-1] * squared_error
+        if squared_error <= 0:
+            return 0.0
+        exponent = np.interp(math.log(squared_error), np.log(self.errors), np.log(self.slopes))
+        return math.exp(exponent) * squared_error
 
 
 def measure_sensitivity(
@@ -96,11 +90,18 @@ def measure_sensitivity(
         How it is measured.
     seed
         Of the noise, and of the answers that are drawn.
+
+    Raises
+    ------
+    ValueError
+        ``"fisher"``, and no gradient reaches a map.
     """
     if method == "fisher":
         own = {layer.name: sites[layer.name] for layer in layers}
         gradients = channel_gradients(model, batches, own, task=task, seed=seed)
-        return {name: Sensitivity((1.0,), (max(float(g.mean()) / 2, 1e-300),)) for name, g in gradients.items()}
+        if lost := [name for name, squares in gradients.items() if not squares.any()]:
+            raise ValueError(f"no gradient reaches the map of {', '.join(lost)}")
+        return {name: Sensitivity((1.0,), (float(g.mean()) / 2,)) for name, g in gradients.items()}
     with torch.no_grad():
         reference = [model(batch) for batch in batches]
     found = {}
@@ -251,7 +252,7 @@ def channel_gradients(
     Returns
     -------
     dict
-        Name of a layer to float64 (C,).
+        Name of a layer to float64 (C,): 0 where no gradient reaches the map, as in models that are not differentiable.
     """
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, torch.Tensor] = {}
@@ -259,11 +260,14 @@ def channel_gradients(
 
     def watched(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         def add(gradient: torch.Tensor) -> None:
-            sums[name] = sums.get(name, 0) + gradient.square().sum((2, 3)).sum(0, dtype=torch.float64)
-            counts[name] = counts.get(name, 0) + gradient.ne(0).sum((0, 2, 3))
+            sums[name] += gradient.square().sum((2, 3)).sum(0, dtype=torch.float64)
+            counts[name] += gradient.ne(0).sum((0, 2, 3))
 
         def watch(x: torch.Tensor) -> torch.Tensor:
-            x.register_hook(add)  # type: ignore[no-untyped-call]
+            sums.setdefault(name, torch.zeros(x.shape[1], dtype=torch.float64))
+            counts.setdefault(name, torch.zeros(x.shape[1], dtype=torch.int64))
+            if x.requires_grad:
+                x.register_hook(add)  # type: ignore[no-untyped-call]
             return x
 
         return watch
@@ -272,7 +276,9 @@ def channel_gradients(
         for batch in batches:
             inputs = batch.detach().clone().requires_grad_(True)
             # In-place operations must not meet a leaf.
-            torch.autograd.grad(random_score(model(inputs.clone()), task, generator), inputs)
+            output = model(inputs.clone())
+            if output.requires_grad:
+                torch.autograd.grad(random_score(output, task, generator), inputs, allow_unused=True)
     return {name: (sums[name] / counts[name].clamp(min=1)).numpy() for name in sites}
 
 

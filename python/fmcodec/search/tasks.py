@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -60,15 +61,23 @@ def measure_group(job: Job, names: Sequence[str]) -> list[tuple[LayerOptions, Se
     return [(layer, sensitivities[layer.name]) for layer in layers]
 
 
-def measure_policy(job: Job, policy: Policy) -> float:
-    """Mean divergence of the network coded by a policy, on the probe batches."""
-    found: list[float] = []
-    with one_thread(), torch.no_grad():
-        for batch in job.inputs(job.probe_batches):
-            expected = job.network.model(batch)
-            with wrap(job.network.model, policy, embed_spec=False):
-                found += divergence(expected, job.network.model(batch), job.network.task)
-    return sum(found) / len(found)
+class PolicyProbe:
+    """Measures policies one after the other on the probe batches, whose uncompressed outputs it keeps."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._inputs = job.inputs(job.probe_batches)
+        with one_thread(), torch.no_grad():
+            self._expected = [job.network.model(batch) for batch in self._inputs]
+
+    def divergence(self, policy: Policy) -> float:
+        """Mean divergence of the network with all maps of a policy coded."""
+        found: list[float] = []
+        model, task = self._job.network.model, self._job.network.task
+        with one_thread(), torch.no_grad(), wrap(model, policy, embed_spec=False):
+            for batch, expected in zip(self._inputs, self._expected, strict=True):
+                found += divergence(expected, model(batch), task)
+        return math.fsum(found) / len(found)
 
 
 def groups_of(job: Job) -> list[list[str]]:
