@@ -13,7 +13,7 @@ from search_problems import layer, option, problem
 
 from fmcodec import CodecSpec
 from fmcodec.reference.transform import group_matrix, transform_groups
-from fmcodec.search import Constraints, make_strategy, needs_multipliers, strategy_names
+from fmcodec.search import Constraints, Grid, make_strategy, needs_multipliers, strategy_names
 from fmcodec.search.hull import lower_hull
 from fmcodec.search.path import equal_slope_path
 from fmcodec.search.problem import Choice, curves_of
@@ -156,11 +156,13 @@ def test_transforms_are_constrained() -> None:
         Candidate(transform="klt", refinement=16),
         Candidate(transform="hadamard", transform_size=4, refinement=16),
     )
-    assert Constraints(transforms=("identity", "hadamard")).allowed(candidates) == (candidates[0], candidates[3])
-    assert Constraints(transforms=("identity", "spatial")).allowed(candidates) == candidates[:2]
-    assert Constraints(is_multiplier_free=True).allowed(candidates) == (candidates[0], candidates[3])
+    grid = Grid(candidates=candidates)
+    assert Constraints(transforms=("identity", "hadamard")).applied(grid).candidates == (candidates[0], candidates[3])
+    assert Constraints(transforms=("identity", "spatial")).applied(grid).candidates == candidates[:2]
+    assert Constraints(transforms=("klt",)).applied(grid).level_widths == ()
+    assert Constraints(is_multiplier_free=True).applied(grid) == msgspec.structs.replace(grid, is_multiplier_free=True)
     with pytest.raises(ValueError, match="no candidate"):
-        Constraints(transforms=("dct",)).allowed(candidates)
+        Constraints(transforms=("dct",)).applied(grid)
     with pytest.raises(ValueError, match="must be some of"):
         Constraints(transforms=("wavelet",))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="target_bits must be above 0"):

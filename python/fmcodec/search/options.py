@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 import torch
@@ -11,8 +10,9 @@ from torch import nn
 
 from fmcodec.policy import LayerPolicy
 from fmcodec.search.hull import lower_hull
+from fmcodec.search.multipliers import needs_multipliers
 from fmcodec.spec import DEFAULT_WORD_BITS, CodecSpec, CodeLayout
-from fmcodec.torch.candidates import DEFAULT_CANDIDATES, Candidate
+from fmcodec.torch.candidates import DEFAULT_CANDIDATES, Candidate, When
 from fmcodec.torch.map_codec import MapSite
 from fmcodec.torch.measure import LayerMeasure, PlanRules, Trial, Weights, wanted_moments
 from fmcodec.torch.observe import run
@@ -72,6 +72,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
         The coder of all specs, as in `CodecSpec`: efforts 1 and 2 have Huffman codes, 3 has rANS too.
     head_room
         As in `fmcodec.torch.calibrate`.
+    is_multiplier_free
+        Leave out what `needs_multipliers` holds of.
     """
 
     candidates: tuple[Candidate, ...] = SEARCH_CANDIDATES
@@ -83,6 +85,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     code_layout: CodeLayout = "wavelet"
     word_bits: int = DEFAULT_WORD_BITS
     head_room: float = 0.25
+    is_multiplier_free: bool = False
 
     def __post_init__(self) -> None:
         if not self.candidates or not self.relative_steps or not self.coarse_steps:
@@ -201,7 +204,7 @@ class _Layer:
         self._trials: dict[LayerPolicy, tuple[Trial, _Plan]] = {}
         self._channels = 0
 
-    def update(self, x: torch.Tensor, wanted: Any) -> None:
+    def update(self, x: torch.Tensor, wanted: set[When]) -> None:
         self._channels = x.shape[1]
         self._measure.update(x, wanted)
 
@@ -248,6 +251,8 @@ class _Layer:
 
     def _add(self, plan: _Plan) -> None:
         layer = self._policy(plan, learns_from_all=False)
+        if self._grid.is_multiplier_free and needs_multipliers(layer.spec, self._channels):
+            return
         # Plans that come to the same are tried once.
         self._trials.setdefault(layer, (Trial(layer, self._measure.weights), plan))
 

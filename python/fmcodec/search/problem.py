@@ -10,11 +10,9 @@ from typing import Literal
 import msgspec
 
 from fmcodec.policy import Policy
-from fmcodec.reference.transform import transform_groups
 from fmcodec.search.hull import lower_hull
-from fmcodec.search.options import LayerOptions, Option
+from fmcodec.search.options import Grid, LayerOptions, Option
 from fmcodec.search.sensitivity import Sensitivity
-from fmcodec.spec import CodecSpec
 from fmcodec.torch.candidates import Candidate
 
 TransformKind = Literal["identity", "dct", "hadamard", "klt", "spatial"]
@@ -59,46 +57,22 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if unknown or self.transforms == ():
             raise ValueError(f"transforms must be some of {', '.join(TRANSFORM_KINDS)}, not {self.transforms}")
 
-    def allowed(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-        """The candidates with allowed transforms; ValueError if there are none."""
-        kept = tuple(candidate for candidate in candidates if self._allows(candidate))
+    def applied(self, grid: Grid) -> Grid:
+        """The grid without what is not allowed; ValueError if no candidate is left."""
+        kept = tuple(candidate for candidate in grid.candidates if self._allows(candidate))
         if not kept:
             raise ValueError(f"no candidate has only the transforms {', '.join(self.transforms or ())}")
-        return kept
+        return msgspec.structs.replace(
+            grid,
+            candidates=kept,
+            level_widths=grid.level_widths if self._allows(Candidate()) else (),
+            is_multiplier_free=grid.is_multiplier_free or self.is_multiplier_free,
+        )
 
     def _allows(self, candidate: Candidate) -> bool:
-        if self.is_multiplier_free and (candidate.spatial_size > 1 or candidate.transform in ("dct", "klt")):
-            return False
         if self.transforms is None:
             return True
         return candidate.transform in self.transforms and (candidate.spatial_size == 1 or "spatial" in self.transforms)
-
-    def obeys(self, option: Option, channels: int) -> bool:
-        """Whether an option of a map of so many channels may be used."""
-        if self.max_map_bits is not None and option.peak_bits > self.max_map_bits:
-            return False
-        return not (self.is_multiplier_free and needs_multipliers(option.layer.spec, channels))
-
-
-def needs_multipliers(spec: CodecSpec, channels: int) -> bool:
-    """Whether the transforms and band steps of a spec multiply or divide by anything but powers of two.
-
-    Entries of the Hadamard matrix are 4096 over the root of its size (docs/format.md, section 4.1): a shift for groups
-    of 1, 4 and 16 channels, also for those left over at the end, and a multiplication for 2, 8 and 32. DCT, KLT and
-    the spatial transform always multiply. The scale between values and levels (``step``) is not looked at: quantized
-    networks have it anyway.
-
-    >>> [needs_multipliers(CodecSpec(transform="hadamard", transform_size=size), 64) for size in (4, 8, 16, 32)]
-    [False, True, False, True]
-    >>> needs_multipliers(CodecSpec(transform="hadamard", transform_size=16), 24)
-    True
-    """
-    if spec.spatial_size > 1 or spec.transform in ("dct", "klt"):
-        return True
-    if any(step & (step - 1) for step in spec.band_steps):
-        return True
-    sizes = {group.size for group in transform_groups(spec, channels)} if spec.transform == "hadamard" else set()
-    return not sizes <= {1, 4, 16}
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -181,9 +155,10 @@ def curves_of(
     """
     curves = []
     for layer in layers:
-        options = tuple(option for option in layer.options if constraints.obeys(option, layer.channels))
+        limit = math.inf if constraints.max_map_bits is None else constraints.max_map_bits
+        options = tuple(option for option in layer.options if option.peak_bits <= limit)
         if not options:
-            least = min(option.peak_bits for option in layer.options)
+            least = min((option.peak_bits for option in layer.options), default=math.nan)
             raise ValueError(
                 f"no option of {layer.name!r} obeys the constraints; its smallest map has {least:.0f} bits"
             )

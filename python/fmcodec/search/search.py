@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 
@@ -105,7 +104,8 @@ def search(
         them. The results do not depend on the number.
     executor
         Where the work is done instead, such as ``get_executor()`` of a dask client; tasks are pickled. A task of a lost
-        worker is repeated if the executor does so.
+        worker is repeated if the executor does so. Its workers must be processes with one thread each, and ``workers``
+        should say how many there are.
     command
         Text for the provenance.
     progress
@@ -128,8 +128,7 @@ def search(
     solvers = {name: make_strategy(name) for name in strategies}
     require_apart(calibration, held_out)
     constraints = constraints or Constraints()
-    grid = grid or Grid()
-    grid = msgspec.structs.replace(grid, candidates=constraints.allowed(grid.candidates))
+    grid = constraints.applied(grid or Grid())
     report = progress or (lambda stage, done, total: None)
     batches = tuple(calibration.subset(spread(len(calibration), batch_size)).batches(batch_size))
     job = Job(network, batches, -(-probe_images // batch_size), grid, sensitivity, seed)

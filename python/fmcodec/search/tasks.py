@@ -81,16 +81,18 @@ class PolicyProbe:
 
 
 def groups_of(job: Job) -> list[list[str]]:
-    """Names of neighbouring layers, in groups of about equally many values."""
+    """Names of neighbouring layers, in groups that take about equally long."""
     sizes: dict[str, int] = {}
     places = {name: site.where for name, site in job.network.maps.items()}
     run(job.network.model, [job.inputs(1)[0][:1]], places, lambda name, x: sizes.__setitem__(name, x.numel()))
     groups: list[list[str]] = [[] for _ in range(GROUPS)]
-    total, passed = sum(sizes.values()), 0
+    passed = 0.0
     for name in places:
-        # By the middle of the layer on the way from the first value to the last.
-        groups[min(GROUPS - 1, GROUPS * (2 * passed + sizes[name]) // (2 * total))].append(name)
-        passed += sizes[name]
+        # Half of the time goes into coding, by values, and half into passes of the network, which are one per layer.
+        share = sizes[name] / sum(sizes.values()) / 2 + 1 / len(places) / 2
+        # By the middle of the layer on the way from the first to the last.
+        groups[min(GROUPS - 1, int(GROUPS * (passed + share / 2)))].append(name)
+        passed += share
     return [group for group in groups if group]
 
 
