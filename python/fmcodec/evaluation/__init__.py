@@ -3,7 +3,7 @@
 from fmcodec.evaluation.evaluate import evaluate
 from fmcodec.evaluation.maps import find_maps
 from fmcodec.evaluation.metrics import Estimate
-from fmcodec.evaluation.network import IMAGENET, Network, Normalize, load_network
+from fmcodec.evaluation.network import Network, Normalize, load_network
 from fmcodec.evaluation.result import Answers, Evaluation, LayerEvaluation
 from fmcodec.evaluation.samples import (
     ArraySamples,
@@ -14,10 +14,9 @@ from fmcodec.evaluation.samples import (
     require_apart,
 )
 from fmcodec.evaluation.weights import quantized_weights
-from fmcodec.torch.map_codec import CodedMap, MapCodec, MapSite, Placement, Placements, SpecCodec, placements_of
+from fmcodec.torch.map_codec import CodedMap, MapCodec, MapSite, Placement, SpecCodec, placements_of
 
 __all__ = [
-    "IMAGENET",
     "Answers",
     "ArraySamples",
     "CodedMap",
@@ -31,7 +30,6 @@ __all__ = [
     "NetworkInputs",
     "Normalize",
     "Placement",
-    "Placements",
     "Samples",
     "SpecCodec",
     "evaluate",
