@@ -15,6 +15,7 @@ from fmcodec import CodecSpec
 from fmcodec.reference.transform import group_matrix, transform_groups
 from fmcodec.search import Constraints, Grid, make_strategy, needs_multipliers, strategy_names
 from fmcodec.search.hull import lower_hull
+from fmcodec.search.options import smallest_faithful
 from fmcodec.search.path import equal_slope_path
 from fmcodec.search.problem import Choice, curves_of
 from fmcodec.search.sensitivity import Sensitivity
@@ -190,3 +191,8 @@ def test_curves_are_values() -> None:
     curve = problem([WIDE], [1.0]).curves[0]
     assert curve.hull == (0, 1, 2)
     assert msgspec.structs.replace(curve, costs=(1.0, 1.0, 1.0)).hull == (0,)
+
+
+def test_smallest_of_the_faithful() -> None:
+    # 1.25 is just within the margin; the third and the fifth are equal.
+    assert smallest_faithful([(1.0, 9.0), (1.3, 1.0), (1.25, 5.0), (1.1, 6.0), (1.2, 5.0)]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -12,6 +13,7 @@ from fmcodec.policy import LayerPolicy
 from fmcodec.search.hull import lower_hull
 from fmcodec.search.multipliers import needs_multipliers
 from fmcodec.spec import DEFAULT_WORD_BITS, CodecSpec, CodeLayout
+from fmcodec.torch.calibrate import ERROR_MARGIN
 from fmcodec.torch.candidates import DEFAULT_CANDIDATES, Candidate, When
 from fmcodec.torch.map_codec import MapSite
 from fmcodec.torch.measure import LayerMeasure, PlanRules, Trial, Weights, wanted_moments
@@ -125,7 +127,9 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
 class LayerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """All options of one layer, and its map after the activation: values and energy (sum of squares) of an image.
 
-    ``weights`` are those of channels in squared errors, None for equal ones.
+    ``weights`` are those of channels in squared errors, None for equal ones. Options that need more bits than another
+    one with no more error are left out, unless they are plain quantization, or what `fmcodec.torch.calibrate` would
+    take at one of the steps.
     """
 
     name: str
@@ -185,6 +189,12 @@ def measure_options(
     return [layer.options(name) for name, layer in layers.items()]
 
 
+def smallest_faithful(points: Sequence[tuple[float, float]]) -> int:
+    """The first point (squared error, rate) of least rate among those with hardly more error than the best has."""
+    most = ERROR_MARGIN * min(error for error, _ in points)
+    return min((index for index, (error, _) in enumerate(points) if error <= most), key=lambda index: points[index][1])
+
+
 class _Plan(msgspec.Struct, frozen=True):
     """A plan that is tried: the candidate, its step, and the width of plain levels."""
 
@@ -241,9 +251,28 @@ class _Layer:
             channels=self._channels,
             values=statistics.count // images,
             energy=statistics.sum_of_squares / images,
-            options=tuple(self._option(trial, plan) for trial, plan in self._trials.values()),
+            options=tuple(self._option(trial, plan) for trial, plan in self._useful()),
             weights=None if self._measure.weights is None else tuple(self._measure.weights.tolist()),
         )
+
+    def _useful(self) -> list[tuple[Trial, _Plan]]:
+        """Trials that no other one beats, plain quantization, and the choice of calibration at each step.
+
+        The others are dropped because the bases of all of them would take gigabytes.
+        """
+        tried = list(self._trials.values())
+        points = [(trial.squared_error, float(trial.size_bytes)) for trial, _ in tried]
+        kept = {index for index, (_, plan) in enumerate(tried) if plan.level_width is not None}
+        least = math.inf
+        for index in sorted(range(len(points)), key=lambda index: points[index]):
+            if points[index][1] < least:
+                least = points[index][1]
+                kept.add(index)
+        for step in self._grid.relative_steps:
+            same = [i for i, (_, plan) in enumerate(tried) if (plan.relative_step, plan.level_width) == (step, None)]
+            if same:
+                kept.add(same[smallest_faithful([points[index] for index in same])])
+        return [tried[index] for index in sorted(kept)]
 
     @property
     def _rms(self) -> float:

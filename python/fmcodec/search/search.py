@@ -125,6 +125,8 @@ def search(
         raise ValueError("points, batch_size, probe_images and workers must be at least 1")
     if not 0 < divergences[0] <= divergences[1]:
         raise ValueError(f"divergences must be above 0 and rise, not {divergences}")
+    if not strategies:
+        raise ValueError("there must be a strategy")
     solvers = {name: make_strategy(name) for name in strategies}
     require_apart(calibration, held_out)
     constraints = constraints or Constraints()

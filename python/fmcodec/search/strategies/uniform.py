@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from fmcodec.search.options import smallest_faithful
 from fmcodec.search.problem import Choice, Curve, Problem
-from fmcodec.torch.calibrate import ERROR_MARGIN
 
 
 class Strategy:
     """For each relative step, the cheapest option of every layer that is hardly worse than rounding to this step."""
 
     def propose(self, problem: Problem) -> list[Choice]:
-        """One choice for each step of the grid whose divergence is predicted within the targets, and its neighbours."""
+        """One choice for each step of the grid whose divergence is predicted within the targets, or for all steps."""
         rows = [[_cheapest(curve, step) for curve in problem.curves] for step in problem.relative_steps]
         low, high = problem.targets[0], problem.targets[-1]
         kept = [row for row in rows if low <= problem.divergence(row) <= high]
@@ -27,6 +27,4 @@ def _cheapest(curve: Curve, step: float) -> int:
     if not same:
         # The constraints leave none at this step: the one with the least error.
         return min(range(len(curve.options)), key=lambda index: curve.options[index].squared_error)
-    least = min(curve.options[index].squared_error for index in same)
-    faithful = [index for index in same if curve.options[index].squared_error <= ERROR_MARGIN * least]
-    return min(faithful, key=lambda index: curve.costs[index])
+    return same[smallest_faithful([(curve.options[index].squared_error, curve.costs[index]) for index in same])]
