@@ -157,11 +157,20 @@ def test_levels_of_weights() -> None:
     before = [parameter.clone() for parameter in model.parameters()]
     quantized = quantized_weights(model, 4)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    for index, most in (("0", 127), ("2", 7), ("6", 127)):
+    for index, bits in (("0", 8), ("2", 4), ("6", 8)):
         weight, rounded = (part.get_submodule(index).weight.detach().flatten(1) for part in (model, quantized))
-        steps = weight.abs().amax(1, keepdim=True) / most
-        assert torch.allclose(rounded / steps, torch.round(rounded / steps), atol=1e-3)
-        assert float(((rounded - weight).abs() / steps).max()) <= 0.501
+        for row, levels in zip(weight, rounded, strict=True):
+            values = levels.unique()
+            gaps = values.diff()
+            assert len(values) <= 2**bits
+            # Uniform levels: all distances are whole numbers of one step, which covers the channel or clips it.
+            step = float(gaps.min())
+            assert torch.allclose(gaps / step, torch.round(gaps / step), atol=2e-3 * 2**bits)
+            assert float(levels.mean()) == pytest.approx(float(row.mean()), abs=1e-6)
+            # Not worse than plain rounding to levels that cover the largest weight.
+            plain = float(row.abs().max()) / (2 ** (bits - 1) - 1)
+            error = float((levels - row).square().sum())
+            assert error <= float((torch.round(row / plain) * plain - row).square().sum()) * 1.0001
     assert torch.equal(quantized.get_submodule("2").bias, model.get_submodule("2").bias)
     with pytest.raises(ValueError, match="2 to 16 bits"):
         quantized_weights(model, 1)

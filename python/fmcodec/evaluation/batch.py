@@ -98,26 +98,49 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[LayerRecord, ...]
 
 
-def run_batch(job: Job, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
-    """Runs the uncompressed network, the one with quantized weights if any, and the coded one on a batch.
+class BatchRunner:
+    """A job that is ready to run: its weights are quantized once for all batches."""
 
-    Parameters
-    ----------
-    job
-        The evaluation.
-    images
-        As samples hold them.
-    targets
-        As in `Samples`, of these images.
-    """
-    thread_count = torch.get_num_threads()
-    # The order of sums inside torch depends on its threads, so that equal numbers of them make equal results.
-    torch.set_num_threads(job.threads)
-    try:
-        with torch.inference_mode():
-            return _run(job, images, targets)
-    finally:
-        torch.set_num_threads(thread_count)
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._model = job.network.model
+        if job.weight_bits is not None:
+            self._model = quantized_weights(job.network.model, job.weight_bits)
+
+    def run(self, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
+        """Runs the uncompressed network, the one with quantized weights if any, and the coded one on a batch.
+
+        Parameters
+        ----------
+        images
+            As samples hold them.
+        targets
+            As in `Samples`, of these images.
+        """
+        thread_count = torch.get_num_threads()
+        # The order of sums inside torch depends on its threads, so that equal numbers of them make equal results.
+        torch.set_num_threads(self._job.threads)
+        try:
+            with torch.inference_mode():
+                return self._run(images, targets)
+        finally:
+            torch.set_num_threads(thread_count)
+
+    def _run(self, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
+        network = self._job.network
+        inputs = network.preprocess(images.to(torch.float32))
+        reference = network.model(inputs)
+        quantized = None
+        if self._model is not network.model:
+            quantized = _answers(network, self._model(inputs), reference, targets)
+        answer, layers = _coded(self._model, self._job.placements, inputs)
+        return BatchRecord(
+            images=len(images),
+            uncompressed=_answers(network, reference, None, targets),
+            quantized=quantized,
+            coded=_answers(network, answer, reference, targets),
+            layers=layers,
+        )
 
 
 # The last job of each thread: hooks of two batches on one model would see each other's maps.
@@ -125,7 +148,7 @@ _unpacked = threading.local()
 
 
 def run_packed(packed: PackedJob, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
-    """The same in a worker, which keeps the job for the next batch.
+    """A batch in a worker, which keeps the job for the next one.
 
     Raises
     ------
@@ -139,8 +162,9 @@ def run_packed(packed: PackedJob, images: torch.Tensor, targets: torch.Tensor | 
                 f"the weights of {job.network.name!r} are not those of its source, from which workers load it: "
                 "make a Network of the changed model without a source"
             )
-        _unpacked.job, _unpacked.content = job, packed.content
-    return run_batch(_unpacked.job, images, targets)
+        _unpacked.runner, _unpacked.content = BatchRunner(job), packed.content
+    runner: BatchRunner = _unpacked.runner
+    return runner.run(images, targets)
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -150,24 +174,6 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _run(job: Job, images: torch.Tensor, targets: torch.Tensor | None) -> BatchRecord:
-    network = job.network
-    inputs = network.preprocess(images.to(torch.float32))
-    reference = network.model(inputs)
-    model, quantized = network.model, None
-    if job.weight_bits is not None:
-        model = quantized_weights(network.model, job.weight_bits)
-        quantized = _answers(network, model(inputs), reference, targets)
-    answer, layers = _coded(model, job.placements, inputs)
-    return BatchRecord(
-        images=len(images),
-        uncompressed=_answers(network, reference, None, targets),
-        quantized=quantized,
-        coded=_answers(network, answer, reference, targets),
-        layers=layers,
-    )
 
 
 def _coded(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fmcodec import __version__
-from fmcodec.evaluation.batch import BatchRecord, Job, PackedJob, run_batch, run_packed
+from fmcodec.evaluation.batch import BatchRecord, BatchRunner, Job, PackedJob, run_packed
 from fmcodec.evaluation.journal import Journal, digest_of
 from fmcodec.evaluation.network import Network
 from fmcodec.evaluation.result import Evaluation, evaluation_of
@@ -140,8 +140,9 @@ def _run(
         return samples.images(start, stop), None if samples.targets is None else samples.targets[start:stop]
 
     if executor is None and workers == 1:
+        runner = BatchRunner(job)
         for index, start in starts.items():
-            yield index, run_batch(job, *batch(start))
+            yield index, runner.run(*batch(start))
         return
     with ExitStack() as stack:
         if executor is None:
