@@ -54,10 +54,11 @@ def _network_maps(photographs: tuple[str, ...], views: int) -> dict[str, FloatMa
     """Maps (N, C, H, W) of views of photographs."""
     import torch
 
-    from fmcodec.demo_inputs import load_network, photograph_views, preprocess
+    from fmcodec.demo_inputs import photograph_views
+    from fmcodec.evaluation import load_network
 
     torch.set_num_threads(1)
-    model = load_network()
+    network = load_network("efficientnet_lite0")
     maps: dict[str, FloatMap] = {}
     for name, layer in NETWORK_MAPS.items():
 
@@ -65,9 +66,9 @@ def _network_maps(photographs: tuple[str, ...], views: int) -> dict[str, FloatMa
             activated = output if name.startswith("project") else output.clamp(0, 6)
             maps[name] = np.ascontiguousarray(activated.numpy())
 
-        model.get_submodule(layer).register_forward_hook(keep)
+        network.model.get_submodule(layer).register_forward_hook(keep)
     with torch.no_grad():
-        model(preprocess(photograph_views(photographs, views, seed=0)))
+        network.model(network.preprocess(photograph_views(photographs, views, seed=0).float()))
     return maps
 
 

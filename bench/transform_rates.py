@@ -21,14 +21,8 @@ import numpy.typing as npt
 import torch
 
 import fmcodec
-from fmcodec.demo_inputs import (
-    CALIBRATION_PHOTOGRAPHS,
-    REPORT_PHOTOGRAPHS,
-    coded_layers,
-    load_network,
-    photograph_views,
-    preprocess,
-)
+from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS, REPORT_PHOTOGRAPHS, photograph_views
+from fmcodec.evaluation import ArraySamples, NetworkInputs, load_network
 from fmcodec.torch import calibrate, relative_rms, wrap
 
 Maps = dict[str, torch.Tensor]
@@ -69,10 +63,10 @@ def main() -> None:
     parser.add_argument("--relative-step", type=float, default=0.2)
     parser.add_argument("--views", type=int, default=24)
     arguments = parser.parse_args()
-    model = load_network()
-    layers = coded_layers(model)
-    samples = torch.split(preprocess(photograph_views(CALIBRATION_PHOTOGRAPHS, 16, seed=1)), 4)
-    views = preprocess(photograph_views(REPORT_PHOTOGRAPHS, arguments.views, seed=0))
+    network = load_network("efficientnet_lite0")
+    model, layers = network.model, network.maps
+    samples = NetworkInputs(network, ArraySamples(photograph_views(CALIBRATION_PHOTOGRAPHS, 16, seed=1)), 4)
+    views = network.preprocess(photograph_views(REPORT_PHOTOGRAPHS, arguments.views, seed=0).float())
     policy = calibrate(
         model,
         samples,

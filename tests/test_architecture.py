@@ -128,14 +128,30 @@ def test_reference_is_plain_numpy(file: Path) -> None:
         assert module.split(".")[0] in sys.stdlib_module_names or is_below(module, allowed), module
 
 
+# From the bottom up; a package may import what stands before it, and search and systems not each other.
+LAYERS = ("baselines", "energy", "torch", "evaluation", "systems", "search", "report", "demo", "cli")
+
+
+@pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
+def test_layers_use_only_what_is_below(file: Path) -> None:
+    first = file.relative_to(PYTHON).parts[0].removesuffix(".py").split("_")[0]
+    if first not in LAYERS:
+        return
+    above = [*LAYERS[LAYERS.index(first) + 1 :], *(["systems"] if first == "search" else [])]
+    for module in imports(file, with_nested=True):
+        parts = module.split(".")
+        assert len(parts) < 2 or parts[0] != "fmcodec" or parts[1].split("_")[0] not in above, module
+
+
+OVER_TORCH = ("torch", "evaluation", "search", "systems")
 HEAVY = ("torch", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes")
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
 def test_heavy_packages_are_imported_late(file: Path) -> None:
-    # fmcodec.torch is a layer over torch and the demo an application; elsewhere the functions import what they need.
+    # Some packages are layers over torch and the demo an application; elsewhere the functions import what they need.
     first = file.relative_to(PYTHON).parts[0]
-    allowed = ("torch",) if first == "torch" else HEAVY if first.startswith("demo") else ()
+    allowed = ("torch",) if first in OVER_TORCH else HEAVY if first.startswith("demo") else ()
     for module in imports(file, with_nested=False):
         assert is_below(module, allowed) or not is_below(module, HEAVY), module
 

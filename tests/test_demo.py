@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +17,8 @@ for package in ("rich", "matplotlib", "jinja2", "efficientnet_lite_pytorch", "ef
 from rich.console import Console  # noqa: E402
 
 from fmcodec.demo import run_demo  # noqa: E402
-from fmcodec.demo_inputs import (  # noqa: E402
-    CALIBRATION_PHOTOGRAPHS,
-    REPORT_PHOTOGRAPHS,
-    LabelledImages,
-    coded_layers,
-    load_network,
-    photograph_views,
-    preprocess,
-)
+from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS, REPORT_PHOTOGRAPHS, photograph_views  # noqa: E402
+from fmcodec.evaluation import load_network  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,10 +38,12 @@ def save_images(folder: Path, names: list[str]) -> None:
 
 
 def test_layers_and_their_activations() -> None:
-    model = load_network()
-    layers = coded_layers(model)
+    network = load_network("efficientnet_lite0")
+    model, layers = network.model, {name: site.activation for name, site in network.maps.items()}
+    assert list(layers) == [name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert len(layers) == 49
     assert list(layers.values()).count("none") == 16
+    assert all(site.where == "output" for site in network.maps.values())
     events: list[tuple[str, torch.Tensor]] = []
     for name in layers:
         model.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: events.append((name, y.clone())))
@@ -57,7 +51,7 @@ def test_layers_and_their_activations() -> None:
         if isinstance(module, torch.nn.ReLU6):
             module.register_forward_pre_hook(lambda _, inputs: events.append(("relu6", inputs[0].clone())))
     with torch.inference_mode():
-        model(preprocess(photograph_views(REPORT_PHOTOGRAPHS, 1, 0)))
+        model(network.preprocess(photograph_views(REPORT_PHOTOGRAPHS, 1, 0).float()))
     followed = {
         name
         for (name, map_), (after, entering) in itertools.pairwise(events)
@@ -73,50 +67,6 @@ def test_photographs_are_apart_and_repeatable() -> None:
     assert views.dtype == torch.uint8
     assert torch.equal(views, photograph_views(REPORT_PHOTOGRAPHS, 5, 7))
     assert not torch.equal(views[0], views[4])
-
-
-def test_labels_file_in_folder_and_zip(tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    save_images(folder, ["a.png", "deep/b.png", "c.png"])
-    (folder / "labels.csv").write_text("file,label\na.png,3\ndeep/b.png,7\nc.png,999\n")
-    images = LabelledImages(folder)
-    assert images.labels.tolist() == [3, 7, 999]
-    assert [batch.shape for batch in images.batches(2)] == [(2, 3, 224, 224), (1, 3, 224, 224)]
-    assert torch.equal(next(images.batches(1))[0], photograph_views(REPORT_PHOTOGRAPHS, 1, 0)[0])
-    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        for file in ("a.png", "deep/b.png", "c.png", "labels.csv"):
-            archive.write(folder / file, file)
-    zipped = LabelledImages(tmp_path / "set.zip")
-    assert torch.equal(torch.cat(list(zipped.batches(3))), torch.cat(list(images.batches(3))))
-    assert LabelledImages(folder, limit=2).labels.tolist() == [3, 7]
-
-
-def test_class_folders(tmp_path: Path) -> None:
-    save_images(tmp_path / "numbers", ["12/a.png", "12/b.png", "3/c.png"])
-    (tmp_path / "numbers" / "3" / "notes.txt").write_text("not an image")
-    assert LabelledImages(tmp_path / "numbers").labels.tolist() == [12, 12, 3]
-    for index in range(1000):
-        (tmp_path / "words" / f"n{index:08d}").mkdir(parents=True)
-    save_images(tmp_path / "words", ["n00000005/a.png", "n00000999/b.png"])
-    assert LabelledImages(tmp_path / "words").labels.tolist() == [5, 999]
-    save_images(tmp_path / "few", ["n01/a.png"])
-    with pytest.raises(ValueError, match="labels"):
-        LabelledImages(tmp_path / "few")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="no labelled images"):
-        LabelledImages(tmp_path / "none")
-    (tmp_path / "none" / "labels.csv").write_text("name,label\na.png,1\n")
-    with pytest.raises(ValueError, match="columns file and label"):
-        LabelledImages(tmp_path / "none")
-
-
-def test_other_sizes_are_scaled(tmp_path: Path) -> None:
-    save_images(tmp_path, ["a.png"])
-    for size, name in (((300, 600), "tall"), ((240, 250), "near"), ((100, 90), "small")):
-        with Image.open(tmp_path / "a.png") as image:
-            image.resize(size).save(tmp_path / f"{name}.png")
-    (tmp_path / "labels.csv").write_text("file,label\ntall.png,0\nnear.png,1\nsmall.png,2\n")
-    assert next(LabelledImages(tmp_path).batches(3)).shape == (3, 3, 224, 224)
 
 
 def test_small_run(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fmcodec import ChannelMoments, CodecSpec, klt_spec
-from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS, load_network, photograph_views, preprocess
+from fmcodec.demo_inputs import REPORT_PHOTOGRAPHS, photograph_views
+from fmcodec.evaluation import load_network
 from fmcodec.torch import fold_batch_norm, fold_klt, permute_inputs, permute_outputs
 
 
@@ -79,8 +80,9 @@ def test_klt_with_a_permutation() -> None:
 
 
 def test_klt_of_a_real_network() -> None:
-    model = load_network()
-    images = preprocess(photograph_views(REPORT_PHOTOGRAPHS, 2, seed=0))
+    network = load_network("efficientnet_lite0")
+    model = network.model
+    images = network.preprocess(photograph_views(REPORT_PHOTOGRAPHS, 2, seed=0).float())
     block = model.get_submodule("_blocks.2")
     inputs: list[torch.Tensor] = []
     handle = block._expand_conv.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
@@ -100,8 +102,9 @@ def test_klt_of_a_real_network() -> None:
 
 
 def test_permutation_of_a_real_network() -> None:
-    model = load_network()
-    images = preprocess(photograph_views(REPORT_PHOTOGRAPHS, 2, seed=0))
+    network = load_network("efficientnet_lite0")
+    model = network.model
+    images = network.preprocess(photograph_views(REPORT_PHOTOGRAPHS, 2, seed=0).float())
     with torch.no_grad():
         expected = model(images)
         block = model.get_submodule("_blocks.1")

@@ -17,7 +17,14 @@ import pytest
 import fmcodec
 from fmcodec import _core
 
-PUBLIC_MODULES = ["fmcodec", "fmcodec.reference", "fmcodec.torch", "fmcodec.energy", "fmcodec.report"]
+PUBLIC_MODULES = [
+    "fmcodec",
+    "fmcodec.reference",
+    "fmcodec.torch",
+    "fmcodec.energy",
+    "fmcodec.evaluation",
+    "fmcodec.report",
+]
 
 
 @pytest.mark.parametrize("name", PUBLIC_MODULES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,12 @@ def test_policies_are_immutable() -> None:
     with pytest.raises(AttributeError):
         layer.where = "input"  # type: ignore[misc]
     assert hash(layer) == hash(LayerPolicy(spec=CodecSpec()))
+
+
+def test_text_does_not_depend_on_the_way_of_a_policy() -> None:
+    policy = Policy(
+        layers={"a": LayerPolicy(CodecSpec(step=0.1)), "b": LayerPolicy(CodecSpec(bits=9), "input", "relu")}
+    )
+    for other in (pickle.loads(pickle.dumps(policy)), Policy.from_json(policy.to_json())):
+        assert other.to_json() == policy.to_json()
+    assert "identity" not in policy.to_json() and "where" not in policy.layers["a"].spec.to_json()

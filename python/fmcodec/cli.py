@@ -9,6 +9,8 @@ from typing import Any
 import click
 import msgspec
 
+from fmcodec.cli_networks import compare_command, evaluate_command
+from fmcodec.cli_search import search_command
 from fmcodec.codec import Layout, encode, inspect, relayout
 from fmcodec.compare import RELATIVE_STEPS, compare_transforms, plot_transforms, transform_table
 from fmcodec.files import load_array, recover_file, save_decoded
@@ -28,13 +30,18 @@ TRANSFORMS = {
 }
 
 
+# What a command needs beyond fmcodec itself; all others need torch at most.
+EXTRAS = {"demo": "demo", "transforms": "report", "evaluate": "evaluation", "compare": "evaluation", "search": "search"}
+
+
 class _Failure(click.ClickException):
     """An error in what the user gave: one line on stderr, exit status 2."""
 
     exit_code = 2
 
     def __init__(self, error: Exception | str) -> None:
-        super().__init__(" ".join(str(error).split()))
+        notes = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        super().__init__(" ".join(notes.split()))
 
 
 class _Group(click.Group):
@@ -44,7 +51,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except ModuleNotFoundError as error:
-            extra = {"demo": "demo", "transforms": "report"}.get(context.invoked_subcommand or "", "torch")
+            extra = EXTRAS.get(context.invoked_subcommand or "", "torch")
             raise _Failure(f"{error}: this needs more packages, pip install 'fmcodec[{extra}]'") from error
         except (ValueError, TypeError, OSError, EOFError) as error:
             raise _Failure(error) from error
@@ -220,6 +227,11 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
 
     scale: dict[str, Any] = {"view_count": 16, "calibration_count": 8} if quick else {}
     run_demo(images=images, limit=limit, report=report, threads=threads, **scale)
+
+
+main.add_command(evaluate_command)
+main.add_command(search_command)
+main.add_command(compare_command)
 
 
 def _spec(text: str | None, fields: dict[str, Any]) -> CodecSpec | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from fmcodec import __version__
-from fmcodec.demo_inputs import (
-    CALIBRATION_PHOTOGRAPHS,
-    REPORT_PHOTOGRAPHS,
-    LabelledImages,
-    coded_layers,
-    load_network,
-    photograph_views,
-    preprocess,
-)
+from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS, REPORT_PHOTOGRAPHS, photograph_views
 from fmcodec.demo_print import print_result
 from fmcodec.energy import LayerTraffic, network_energy
+from fmcodec.evaluation import ArraySamples, MapSite, Network, NetworkInputs, Samples, load_network, load_samples
 from fmcodec.policy import Activation, LayerPolicy, Policy
 from fmcodec.report.html import write_report
 from fmcodec.report.result import AccuracyResult, DemoResult, LayerResult
@@ -54,7 +47,7 @@ def run_demo(
     Parameters
     ----------
     images
-        Labelled images to report on instead of photographs; see `LabelledImages`. Adds top-1 accuracy.
+        Images to report on instead of photographs; see `load_samples`. Labels add top-1 accuracy.
     limit
         At most this many of ``images``.
     report
@@ -80,27 +73,28 @@ def run_demo(
     FileNotFoundError
         The photographs are not installed.
     ValueError
-        ``images`` holds no labelled images.
+        ``images`` holds no images.
     """
     start = time.perf_counter()
     console = console or Console()
     threads = threads or _usable_cpus()
-    model = load_network()
-    inputs = _Inputs(images, limit, view_count, batch_size)
+    network = load_network("efficientnet_lite0")
+    samples, description = _samples(images, limit, view_count)
+    inputs = NetworkInputs(network, samples, batch_size)
     with _progress(console) as progress:
-        policy = _calibrated(model, calibration_count, batch_size, relative_step, threads, progress)
-        outcome = _evaluate(model, policy, inputs, threads, progress)
-        is_equal = _simulation_is_equal(model, policy, inputs, threads)
+        policy = _calibrated(network, calibration_count, batch_size, relative_step, threads, progress)
+        outcome = _evaluate(network.model, policy, inputs, samples, threads, progress)
+        is_equal = _simulation_is_equal(network.model, policy, inputs, threads)
     energy = network_energy(LayerTraffic(layer.values, layer.bits_per_value or 0.0) for layer in outcome.layers)
     bits = outcome.totals.coded_bits or 1
     result = DemoResult(
         network="EfficientNet-Lite0",
-        images=inputs.description,
+        images=description,
         calibration=_described(CALIBRATION_PHOTOGRAPHS, calibration_count),
         step_rule=f"step = {relative_step:g} x RMS of the map",
-        image_count=inputs.count,
+        image_count=len(samples),
         batch_size=batch_size,
-        layers=_layer_results(outcome.layers, policy, coded_layers(model)),
+        layers=_layer_results(outcome.layers, policy, network.maps),
         bits_per_value=outcome.totals.bits_per_value or 0.0,
         basis_bytes=sum(len(p.spec.basis.to_bytes()) for p in policy.layers.values() if p.spec.basis is not None),
         section_shares={name: count / bits for name, count in outcome.totals.section_bits.items()},
@@ -110,8 +104,8 @@ def run_demo(
         encode_gb_per_s=outcome.totals.encode_gb_per_s or 0.0,
         decode_gb_per_s=outcome.totals.decode_gb_per_s or 0.0,
         threads=threads,
-        energy_joules=energy.total_joules / inputs.count,
-        baseline_energy_joules=energy.baseline_total_joules / inputs.count,
+        energy_joules=energy.total_joules / len(samples),
+        baseline_energy_joules=energy.baseline_total_joules / len(samples),
         is_simulation_equal=is_equal,
         seconds=time.perf_counter() - start,
         machine=_machine(),
@@ -124,31 +118,14 @@ def run_demo(
     return result
 
 
-class _Inputs:
-    """Images to report on, with labels or without."""
-
-    def __init__(self, images: str | Path | None, limit: int | None, view_count: int, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._labelled: LabelledImages | None = None
-        if images is None:
-            self._views = photograph_views(REPORT_PHOTOGRAPHS, view_count, REPORT_SEED)
-            self.count = view_count
-            self.description = _described(REPORT_PHOTOGRAPHS, view_count)
-        else:
-            self._labelled = LabelledImages(Path(images), limit)
-            self.count = len(self._labelled)
-            self.description = f"{self.count} labelled images of {Path(images).name}"
-
-    @property
-    def labels(self) -> torch.Tensor | None:
-        """Class of every image, if known."""
-        return None if self._labelled is None else self._labelled.labels
-
-    def batches(self) -> Iterable[torch.Tensor]:
-        """Network inputs, batch by batch."""
-        size = self._batch_size
-        raw = torch.split(self._views, size) if self._labelled is None else self._labelled.batches(size)
-        return (preprocess(batch) for batch in raw)
+def _samples(images: str | Path | None, limit: int | None, view_count: int) -> tuple[Samples, str]:
+    """Images to report on, and what they are."""
+    if images is None:
+        views = ArraySamples(photograph_views(REPORT_PHOTOGRAPHS, view_count, REPORT_SEED))
+        return views, _described(REPORT_PHOTOGRAPHS, view_count)
+    samples = load_samples(images).limited(limit)
+    kind = "images" if samples.targets is None else "labelled images"
+    return samples, f"{len(samples)} {kind} of {Path(images).name}"
 
 
 class _Outcome(NamedTuple):
@@ -162,15 +139,16 @@ class _Outcome(NamedTuple):
 
 
 def _calibrated(
-    model: nn.Module, count: int, batch_size: int, relative_step: float, threads: int, progress: Progress
+    network: Network, count: int, batch_size: int, relative_step: float, threads: int, progress: Progress
 ) -> Policy:
-    views = torch.split(preprocess(photograph_views(CALIBRATION_PHOTOGRAPHS, count, CALIBRATION_SEED)), batch_size)
+    samples = ArraySamples(photograph_views(CALIBRATION_PHOTOGRAPHS, count, CALIBRATION_SEED))
+    views = NetworkInputs(network, samples, batch_size)
     titles = {"measure": "Calibrate: ranges", "choose": "Calibrate: transforms"}
     tasks = {name: progress.add_task(title, total=len(views)) for name, title in titles.items()}
     return calibrate(
-        model,
+        network.model,
         views,
-        coded_layers(model),
+        network.maps,
         step_rule=relative_rms(relative_step),
         embed_spec=False,
         threads=threads,
@@ -178,18 +156,21 @@ def _calibrated(
     )
 
 
-def _evaluate(model: nn.Module, policy: Policy, inputs: _Inputs, threads: int, progress: Progress) -> _Outcome:
+def _evaluate(
+    model: nn.Module, policy: Policy, inputs: NetworkInputs, samples: Samples, threads: int, progress: Progress
+) -> _Outcome:
     """Runs the plain and the coded network on all images."""
-    uncoded, confidence = _answers(model, inputs, _tracker(progress, "Network, maps as they are", inputs.count))
+    labels = samples.targets
+    uncoded, confidence = _answers(model, inputs, _tracker(progress, "Network, maps as they are", len(samples)))
     # Specs are in the policy, which the decoder has, as hardware loads its parameters once.
     with wrap(model, policy, threads=threads, embed_spec=False) as session:
-        coded, _ = _answers(model, inputs, _tracker(progress, "Network, maps coded", inputs.count))
+        coded, _ = _answers(model, inputs, _tracker(progress, "Network, maps coded", len(samples)))
     return _Outcome(
         layers=session.stats,
         totals=session.totals(),
         agreeing=int((coded == uncoded).sum()),
         mean_confidence=float(confidence.mean()),
-        accuracy=None if inputs.labels is None else _accuracy(uncoded, coded, inputs.labels),
+        accuracy=None if labels is None else _accuracy(uncoded, coded, labels),
     )
 
 
@@ -204,11 +185,13 @@ def _accuracy(uncoded: torch.Tensor, coded: torch.Tensor, labels: torch.Tensor) 
     )
 
 
-def _answers(model: nn.Module, inputs: _Inputs, track: Callable[[int], None]) -> tuple[torch.Tensor, torch.Tensor]:
+def _answers(
+    model: nn.Module, inputs: NetworkInputs, track: Callable[[int], None]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Top-1 class of every image, and its probability."""
     answers, confidences = [], []
     with torch.inference_mode():
-        for batch in inputs.batches():
+        for batch in inputs:
             confidence, answer = model(batch).softmax(1).max(1)
             answers.append(answer)
             confidences.append(confidence)
@@ -216,9 +199,9 @@ def _answers(model: nn.Module, inputs: _Inputs, track: Callable[[int], None]) ->
     return torch.cat(answers), torch.cat(confidences)
 
 
-def _simulation_is_equal(model: nn.Module, policy: Policy, inputs: _Inputs, threads: int) -> bool:
+def _simulation_is_equal(model: nn.Module, policy: Policy, inputs: NetworkInputs, threads: int) -> bool:
     """Whether mode ``simulate`` gives the logits of mode ``codec`` bit for bit on the first batch."""
-    batch = next(iter(inputs.batches()))
+    batch = next(iter(inputs))
     with torch.inference_mode():
         with wrap(model, policy, threads=threads, embed_spec=False):
             coded = model(batch)
@@ -227,16 +210,14 @@ def _simulation_is_equal(model: nn.Module, policy: Policy, inputs: _Inputs, thre
     return torch.equal(coded.view(torch.int32), simulated.view(torch.int32))
 
 
-def _layer_results(
-    stats: list[LayerStatistics], policy: Policy, activations: dict[str, Activation]
-) -> tuple[LayerResult, ...]:
+def _layer_results(stats: list[LayerStatistics], policy: Policy, maps: dict[str, MapSite]) -> tuple[LayerResult, ...]:
     values = sum(layer.values for layer in stats)
     return tuple(
         LayerResult(
             name=layer.name,
             shape=(layer.shape[1], layer.shape[2], layer.shape[3]),
             transform=_transform(policy.layers[layer.name]),
-            position=_position(policy.layers[layer.name], activations[layer.name]),
+            position=_position(policy.layers[layer.name], maps[layer.name].activation),
             bits_per_value=layer.bits_per_value or 0.0,
             snr_db=layer.snr_db,
             zero_share=layer.zero_share,

@@ -14,6 +14,7 @@ from fmcodec.spec import MOST_KLT_BITS, MOST_SPATIAL_BITS, CodecSpec
 # A coefficient this many standard deviations from 0 must fit 16 bits.
 HEAD_ROOM = 16.0
 LARGEST_COEFFICIENT = 2**15 - 1
+MOST_BAND_STEP = 65535
 
 
 class PrincipalComponents(NamedTuple):
@@ -91,6 +92,7 @@ def klt_spec(
     *,
     refinement: int = 16,
     spatial_size: int = 1,
+    step_factors: npt.ArrayLike | None = None,
 ) -> CodecSpec:
     """A spec with a KLT of all channels, quantized with ``step`` in the transform domain.
 
@@ -110,9 +112,14 @@ def klt_spec(
         transform), and coefficients of 16 standard deviations fit 16.
     spatial_size
         As in `CodecSpec`.
+    step_factors
+        Step of each component as a multiple of ``step``, None for 1.
     """
     rows, variances, means = components
-    kept = max(1, int(np.count_nonzero(variances > step**2 / 12)))
+    factors = np.ones(len(variances)) if step_factors is None else np.asarray(step_factors, dtype=np.float64)
+    # Components are kept from the first to the last that is worth it.
+    worth = np.flatnonzero(variances > (step * factors) ** 2 / 12)
+    kept = int(worth[-1]) + 1 if len(worth) else 1
     largest = max((high - low) / 2, HEAD_ROOM * math.sqrt(variances[0])) / step
     while refinement > 1 and largest * refinement > LARGEST_COEFFICIENT:
         refinement //= 2
@@ -129,9 +136,14 @@ def klt_spec(
         transform_size=len(means),
         kept_bands=kept,
         spatial_size=spatial_size,
-        band_steps=(refinement,),
+        band_steps=(refinement,) if step_factors is None else band_steps(refinement, factors),
         basis=Basis.from_array(rows[:kept], levels),
     )
+
+
+def band_steps(refinement: int, factors: npt.ArrayLike) -> tuple[int, ...]:
+    """Band steps nearest to multiples of ``refinement``, at least 1."""
+    return tuple(int(step) for step in np.rint(refinement * np.asarray(factors)).clip(1, MOST_BAND_STEP))
 
 
 def coarsened(refinement: int, step: float, low: float, high: float, most_bits: int) -> int:

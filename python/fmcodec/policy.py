@@ -9,11 +9,12 @@ from typing import Any, Literal
 import msgspec
 
 from fmcodec.errors import FmcodecError, UnsupportedVersionError
-from fmcodec.spec import CodecSpec
+from fmcodec.spec import CodecSpec, restore_defaults
 
 SCHEMA_VERSION = 1
 
 Activation = Literal["none", "relu", "relu6"]
+Where = Literal["output", "input"]
 
 
 class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,8 +35,11 @@ class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """
 
     spec: CodecSpec
-    where: Literal["output", "input"] = "output"
+    where: Where = "output"
     activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        restore_defaults(self)
 
 
 class _Version(msgspec.Struct):

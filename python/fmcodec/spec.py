@@ -236,6 +236,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"block_shape must be two positive numbers, not {self.block_shape}")
         if self.nonfinite not in ("raise", "clamp"):
             raise ValueError(f"nonfinite must be 'raise' or 'clamp', not {self.nonfinite!r}")
+        restore_defaults(self)
 
     def _check_basis(self) -> None:
         if self.basis is None:
@@ -294,6 +295,18 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def from_json(cls, text: str | bytes) -> CodecSpec:
         """The spec of `to_json`. Unknown fields and wrong values raise ValueError (msgspec.ValidationError)."""
         return msgspec.json.decode(text, type=cls)
+
+
+def restore_defaults(struct: msgspec.Struct) -> None:
+    """Puts default objects where values equal them, as after pickling or parsing.
+
+    msgspec leaves out fields that are their default, not those that equal it, and files must not depend on that.
+    """
+    defaults = struct.__struct_defaults__
+    for name, default in zip(struct.__struct_fields__[-len(defaults) :], defaults, strict=True):
+        value = getattr(struct, name)
+        if value is not default and type(value) is type(default) and value == default:
+            msgspec.structs.force_setattr(struct, name, default)
 
 
 def native_spec(spec: CodecSpec) -> _core.Spec:

@@ -1,10 +1,11 @@
 """fmcodec for PyTorch: code the feature maps of a model in place, simulate the codec, calibrate policies."""
 
-from fmcodec.torch.calibrate import Candidate, calibrate, relative_rms
+from fmcodec.torch.calibrate import calibrate, relative_rms
+from fmcodec.torch.candidates import Candidate
 from fmcodec.torch.fold import FoldedKlt, fold_batch_norm, fold_klt, permute_inputs, permute_outputs
 from fmcodec.torch.simulate import simulate
 from fmcodec.torch.statistics import LayerStatistics, RangeStatistics, Totals
-from fmcodec.torch.wrap import Session, wrap
+from fmcodec.torch.wrap import Session, place, wrap
 
 __all__ = [
     "Candidate",
@@ -18,6 +19,7 @@ __all__ = [
     "fold_klt",
     "permute_inputs",
     "permute_outputs",
+    "place",
     "relative_rms",
     "simulate",
     "wrap",

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 import torch
 from torch import nn
 
-from fmcodec import TableStatistics, decode, encode
-from fmcodec.klt import ChannelMoments, PrincipalComponents, coarsened, klt_spec, level_range
-from fmcodec.policy import Activation, LayerPolicy, Policy
-from fmcodec.spec import MOST_SPATIAL_BITS, CodecSpec, Transform
-from fmcodec.torch.statistics import RangeStatistics, energies
-from fmcodec.torch.wrap import activate, find_modules, single_tensor
+from fmcodec import TableStatistics, __version__
+from fmcodec.policy import Activation, LayerPolicy, Policy, Where
+from fmcodec.torch.candidates import DEFAULT_CANDIDATES, Candidate
+from fmcodec.torch.map_codec import MapSite
+from fmcodec.torch.measure import LayerMeasure, PlanRules, StepRule, Trial, wanted_moments
+from fmcodec.torch.observe import run
+from fmcodec.torch.wrap import activate
 
-StepRule = Callable[[RangeStatistics], float]
-Where = Literal["output", "input"]
-When = Literal["before", "after"]  # the activation
-Observer = Callable[[str, torch.Tensor], None]
-
-# Largest value each activation lets through.
-ACTIVATION_LIMIT = {"none": math.inf, "relu": math.inf, "relu6": 6.0}
-
-
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to code a layer that calibration tries.
-
-    Parameters
-    ----------
-    transform, transform_size
-        As in `CodecSpec`. ``"klt"`` is one group of all channels, with the principal components of the samples; those
-        whose variance is below the error of rounding, a twelfth of the step squared, are not kept.
-    spatial_size
-        As in `CodecSpec`.
-    activation
-        Code the map ``"before"`` or ``"after"`` the activation that follows its layer.
-    permute
-        Whether channels are reordered so that neighbours are alike (`ChannelMoments.greedy_order`).
-    dead_zone
-        As in `CodecSpec`: it takes effect where band steps are above 1, so with a refinement.
-    refinement
-        Levels are this many times finer than the step, and every band step is this number: the map is then quantized
-        in the transform domain. 1 quantizes it before the transform. It is halved until levels have 16 bits at most, 15
-        with ``"klt"`` and 14 with a spatial transform, and until coefficients of a KLT have 16.
-    """
-
-    transform: Transform = "identity"
-    transform_size: int = 1
-    spatial_size: int = 1
-    activation: When = "after"
-    permute: bool = False
-    refinement: int = 1
-    dead_zone: float = 0.5
-
-
-# With levels 16 times finer than the step, the roundings of levels and coefficients to integers (before, in and after a
-# DCT) have 1/256 of the squared error of the band step each: together about 1 %.
-DEFAULT_CANDIDATES = (
-    Candidate(activation="before"),
-    Candidate(activation="after"),
-    *(
-        Candidate(transform="dct", transform_size=size, permute=permute, refinement=16)
-        for size in (4, 8, 16)
-        for permute in (False, True)
-    ),
-    *(Candidate(transform="klt", activation=activation, refinement=16) for activation in ("before", "after")),
-    *(Candidate(transform="klt", activation="before", spatial_size=size, refinement=16) for size in (2, 4)),
-    Candidate(activation="after", spatial_size=4, refinement=16),
-)
+# How far the error of a candidate may be above that of rounding to the step.
+ERROR_MARGIN = 1.25
 
 
 def relative_rms(relative_step: float = 0.2) -> StepRule:
@@ -89,7 +36,7 @@ def relative_rms(relative_step: float = 0.2) -> StepRule:
 def calibrate(
     model: nn.Module,
     batches: Iterable[Any],
-    layers: Mapping[str, Activation] | Iterable[str],
+    layers: Mapping[str, Activation | MapSite] | Iterable[str],
     *,
     where: Where = "output",
     candidates: Sequence[Candidate] = DEFAULT_CANDIDATES,
@@ -118,9 +65,9 @@ def calibrate(
     batches
         Samples; walked through once per pass, so a list or another iterable that can be restarted.
     layers
-        Module names; as a mapping, each with the activation that follows it in the model.
+        Module names; as a mapping, each with the activation that follows it in the model, or with its `MapSite`.
     where
-        Whether the outputs or the inputs of the modules are coded.
+        Whether the outputs or the inputs of the modules are coded, for those without a site.
     candidates
         What is tried; those that come to the same for a layer are tried once.
     step_rule
@@ -152,186 +99,78 @@ def calibrate(
     TypeError
         ``batches`` is an iterator, which could be walked through only once.
     """
-    activations: dict[str, Activation] = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, "none")
-    if not activations or not candidates:
+    sites = _sites(layers, where)
+    if not sites or not candidates:
         raise ValueError("layers and candidates must not be empty")
     if iter(batches) is batches:
         raise TypeError("batches must be a list or another iterable that can be walked through more than once")
     report = progress or (lambda name, count: None)
 
-    measures = {name: _Measure(activation) for name, activation in activations.items()}
-    wanted: set[When] = {candidate.activation for candidate in candidates if candidate.transform == "klt"}
-    if any(candidate.permute for candidate in candidates):
-        wanted.add("after")
-
-    def measure(name: str, x: torch.Tensor) -> None:
-        measures[name].update(x, wanted)
-
-    batch_count = _run(model, batches, list(activations), where, measure, lambda count: report("measure", count))
-    rules = _Rules(step_rule or relative_rms(), head_room, where, effort)
-    trials: dict[str, list[_Trial]] = {}
+    places = {name: site.where for name, site in sites.items()}
+    rules = {name: PlanRules(head_room, place, effort) for name, place in places.items()}
+    rule = step_rule or relative_rms()
+    wanted = wanted_moments(candidates)
+    measures = {name: LayerMeasure(site.activation) for name, site in sites.items()}
+    digest = hashlib.sha256()
+    batch_count = run(
+        model,
+        _digested(batches, digest),
+        places,
+        lambda name, x: measures[name].update(x, wanted),
+        lambda count: report("measure", count),
+    )
+    trials: dict[str, dict[Trial, Candidate]] = {}
     for name, measured in measures.items():
         # Candidates that come to the same are tried once.
-        plans = {measured.plan(c, rules, learns_from_all=False): c for c in reversed(candidates)}
-        trials[name] = [_Trial(plans[layer], layer) for layer in reversed(plans)]
-        measured.images = 0
+        step = measured.step(rule)
+        plans = {measured.plan(c, step, rules[name], learns_from_all=False): c for c in reversed(candidates)}
+        trials[name] = {Trial(layer): plans[layer] for layer in reversed(plans)}
+        measured.restart()
 
     def count_bytes(name: str, x: torch.Tensor) -> None:
         held_out = measures[name].held_out(x)
         for trial in trials[name] if held_out.numel() else ():
-            trial.add(held_out, activations[name], threads, embed_spec)
+            trial.add(held_out, sites[name].activation, threads, embed_spec)
 
-    _run(model, batches, list(activations), where, count_bytes, lambda count: report("choose", count))
-    chosen = {
-        name: measured.plan(_choose(trials[name], measured.step(rules.step)), rules)
-        for name, measured in measures.items()
-    }
+    run(model, batches, places, count_bytes, lambda count: report("choose", count))
+    chosen = {}
+    for name, measured in measures.items():
+        step = measured.step(rule)
+        chosen[name] = measured.plan(trials[name][_choose(trials[name], step)], step, rules[name])
     if static_tables:
         chosen = _with_tables(model, batches, chosen, lambda count: report("tables", count))
     return Policy(
         layers=chosen,
         provenance={
             "method": "fmcodec.torch.calibrate: smallest encoded size among candidates of equal step",
-            "batches": str(batch_count),
+            "batches": f"{batch_count}, SHA-256 of their values {digest.hexdigest()}",
             "candidates": str(len(candidates)),
+            "fmcodec": __version__,
+            "torch": str(torch.__version__),
         },
     )
 
 
-class _Rules(NamedTuple):
-    """What all plans have in common."""
-
-    step: StepRule
-    head_room: float
-    where: Where
-    effort: int
+def _sites(layers: Mapping[str, Activation | MapSite] | Iterable[str], where: Where) -> dict[str, MapSite]:
+    entries = layers.items() if isinstance(layers, Mapping) else [(name, MapSite(where)) for name in layers]
+    return {name: entry if isinstance(entry, MapSite) else MapSite(where, entry) for name, entry in entries}
 
 
-# How far the error of a candidate may be above that of rounding to the step.
-ERROR_MARGIN = 1.25
+def _digested(batches: Iterable[Any], digest: Any) -> Iterator[Any]:
+    """The batches, whose tensors are added to the digest as they pass."""
+    for batch in batches:
+        for value in batch if isinstance(batch, (tuple, list)) else (batch,):
+            if isinstance(value, torch.Tensor):
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        yield batch
 
 
-class _Trial:
-    """What a candidate needs for the images that its transform was not learned from."""
-
-    def __init__(self, candidate: Candidate, layer: LayerPolicy) -> None:
-        self.candidate = candidate
-        self.layer = layer
-        self.size_bytes = self.values = 0
-        self.squared_error = 0.0
-
-    def add(self, x: torch.Tensor, activation: Activation, threads: int, embed_spec: bool) -> None:
-        spec = self.layer.spec
-        coded = activate(x, self.layer.activation).contiguous()
-        frame = encode(coded, spec, threads=threads, embed_spec=embed_spec)
-        decoded = torch.empty_like(coded)
-        decode(frame, spec=None if embed_spec else spec, out=decoded, max_bytes=coded.nbytes, threads=threads)
-        self.size_bytes += len(frame)
-        self.values += x.numel()
-        self.squared_error += energies(activate(x, activation), activate(decoded, activation))[1]
-
-
-def _choose(trials: list[_Trial], step: float) -> Candidate:
-    """The candidate with the fewest bytes among those with hardly more error than rounding to the step makes."""
+def _choose(trials: Iterable[Trial], step: float) -> Trial:
+    """The trial with the fewest bytes among those with hardly more error than rounding to the step makes."""
     faithful = [trial for trial in trials if trial.squared_error <= ERROR_MARGIN * step**2 / 12 * trial.values]
     if not faithful:
-        return min(trials, key=lambda trial: trial.squared_error).candidate
-    return min(faithful, key=lambda trial: trial.size_bytes).candidate
-
-
-class _Measure:
-    """What pass 1 learns about one layer."""
-
-    def __init__(self, activation: Activation) -> None:
-        self.activation: Activation = activation
-        self.images = 0  # so far in this pass
-        self.all_images = 0
-        self.before = RangeStatistics()
-        self.after = RangeStatistics()
-        # Of even and odd images, so that a transform learned from the ones can be tried on the others.
-        self.moments: dict[When, tuple[ChannelMoments, ChannelMoments]] = {}
-        self._components: dict[tuple[When, bool], PrincipalComponents] = {}
-
-    @cached_property
-    def order(self) -> tuple[int, ...] | None:
-        """Channel order for transforms, if moments were gathered. Read it only after the last update."""
-        return self._moments("after", learns_from_all=True).greedy_order() if self.moments else None
-
-    def _when(self, activation: When) -> When:
-        """Without an activation there is one map only."""
-        return "before" if self.activation == "none" else activation
-
-    def update(self, x: torch.Tensor, wanted: set[When]) -> None:
-        after = activate(x, self.activation)
-        self.before.update(x)
-        if not (math.isfinite(self.before.minimum) and math.isfinite(self.before.sum)):
-            raise ValueError("a map holds NaN or infinity")
-        if self.activation != "none":
-            self.after.update(after)
-        for when in {self._when(activation) for activation in wanted}:
-            moments = self.moments.setdefault(when, (ChannelMoments(x.shape[1]), ChannelMoments(x.shape[1])))
-            seen = after if when == "after" else x
-            for parity in (0, 1):
-                moments[parity].update(seen[(self.images + parity) % 2 :: 2].float().cpu().numpy())
-        self.images += x.shape[0]
-        self.all_images = self.images
-
-    def held_out(self, x: torch.Tensor) -> torch.Tensor:
-        """The odd images of a map, or the only one there is."""
-        first = (self.images + 1) % 2
-        self.images += x.shape[0]
-        return x[first::2] if self.all_images > 1 else x
-
-    def step(self, rule: StepRule) -> float:
-        step = rule(self.before if self.activation == "none" else self.after)
-        # A map of zeros: any step codes it.
-        return step if step > 0 else 1.0
-
-    def _moments(self, activation: When, *, learns_from_all: bool) -> ChannelMoments:
-        even, odd = self.moments[self._when(activation)]
-        merged = ChannelMoments(len(even.sums))
-        merged.merge(even)
-        if learns_from_all:
-            merged.merge(odd)
-        return merged
-
-    def plan(self, candidate: Candidate, rules: _Rules, *, learns_from_all: bool = True) -> LayerPolicy:
-        """Policy of the layer if it is coded as ``candidate`` says."""
-        activation: Activation = self.activation if candidate.activation == "after" else "none"
-        step, head_room = self.step(rules.step), rules.head_room
-        low, high = self.before.minimum * (1 + head_room), self.before.maximum * (1 + head_room)
-        if activation != "none":
-            low, high = 0.0, min(high, ACTIVATION_LIMIT[activation])
-        if candidate.transform == "klt":
-            components = self._components_of(candidate.activation, learns_from_all=learns_from_all)
-            spec = klt_spec(
-                components, step, low, high, refinement=candidate.refinement, spatial_size=candidate.spatial_size
-            ).replace(effort=rules.effort, dead_zone=candidate.dead_zone)
-            return LayerPolicy(spec=spec, where=rules.where, activation=activation)
-        most_bits = 16 if candidate.spatial_size == 1 else MOST_SPATIAL_BITS
-        refinement = coarsened(candidate.refinement, step, low, high, most_bits)
-        fine_step = step / refinement
-        zero_point, bits = level_range(low / fine_step, high / fine_step, most_bits)
-        spec = CodecSpec(
-            step=fine_step,
-            zero_point=zero_point,
-            bits=bits,
-            transform=candidate.transform,
-            transform_size=candidate.transform_size,
-            spatial_size=candidate.spatial_size,
-            band_steps=(refinement,),
-            permutation=self.order if candidate.permute else None,
-            effort=rules.effort,
-            dead_zone=candidate.dead_zone,
-        )
-        return LayerPolicy(spec=spec, where=rules.where, activation=activation)
-
-    def _components_of(self, activation: When, *, learns_from_all: bool) -> PrincipalComponents:
-        key = self._when(activation), learns_from_all
-        if key not in self._components:
-            moments = self._moments(activation, learns_from_all=learns_from_all)
-            self._components[key] = moments.principal_components()
-        return self._components[key]
+        return min(trials, key=lambda trial: trial.squared_error)
+    return min(faithful, key=lambda trial: trial.size_bytes)
 
 
 def _with_tables(
@@ -343,52 +182,8 @@ def _with_tables(
     def count_symbols(name: str, x: torch.Tensor) -> None:
         statistics[name].update(activate(x, chosen[name].activation).contiguous())
 
-    where = next(iter(chosen.values())).where
-    _run(model, batches, list(chosen), where, count_symbols, report)
+    run(model, batches, {name: layer.where for name, layer in chosen.items()}, count_symbols, report)
     return {
         name: msgspec.structs.replace(layer, spec=layer.spec.replace(tables=statistics[name].build()))
         for name, layer in chosen.items()
     }
-
-
-def _run(
-    model: nn.Module,
-    batches: Iterable[Any],
-    names: list[str],
-    where: Where,
-    observer: Observer,
-    report: Callable[[int], None],
-) -> int:
-    """Runs the model on all batches, shows the maps of the named layers to ``observer``; the number of batches."""
-    count = 0
-    with torch.no_grad(), observe(model, names, where, observer):
-        for batch in batches:
-            model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
-            count += 1
-            report(count)
-    if not count:
-        raise ValueError("batches must not be empty")
-    return count
-
-
-@contextmanager
-def observe(model: nn.Module, names: list[str], where: Where, observer: Observer) -> Iterator[None]:
-    """While active, calls ``observer(name, map)`` for the inputs or outputs (N, C, H, W) of the named modules."""
-    handles = []
-    try:
-        for name, module in find_modules(model, names).items():
-
-            def see_input(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
-                observer(name, single_tensor(inputs[0] if len(inputs) == 1 else inputs, name, "input").detach())
-
-            def see_output(_: nn.Module, __: tuple[Any, ...], output: Any, name: str = name) -> None:
-                observer(name, single_tensor(output, name, "output").detach())
-
-            if where == "input":
-                handles.append(module.register_forward_pre_hook(see_input))
-            else:
-                handles.append(module.register_forward_hook(see_output))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

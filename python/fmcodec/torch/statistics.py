@@ -16,9 +16,12 @@ class LayerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What coding did to the map of one layer, summed over all frames.
 
     ``shape`` is that of the last frame, (N, C, H, W). ``coded_bits`` counts whole frames, 8 bits for each byte; it is
-    None where nothing was encoded. ``section_bits`` splits it into header, spec, index, tables and payload. ``zeros``
-    counts decoded values equal to 0. Energies are sums of squares: of the map that was coded (after the activation of
-    the policy, if any) and of decoded minus coded. Seconds are those of encode and decode alone.
+    None where nothing was encoded. ``published_bits`` is what the authors of a published system would count instead,
+    the same for all others. ``peak_bits`` is the largest quotient of the bits of a frame and the images in it: the
+    largest stored map, if frames hold one image. ``section_bits`` splits the bits: into header, spec, index, tables and
+    payload for fmcodec. ``zeros`` counts decoded values equal to 0. Energies are sums of squares: of the map that was
+    coded (after the activation of the policy, if any) and of decoded minus coded. Seconds are those of encode and
+    decode alone.
     """
 
     name: str
@@ -28,6 +31,8 @@ class LayerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     values: int
     raw_bytes: int
     coded_bits: int | None
+    published_bits: float | None
+    peak_bits: float | None
     section_bits: dict[str, int]
     zeros: int
     signal_energy: float

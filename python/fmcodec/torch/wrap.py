@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import time
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from fmcodec import decode, encode, inspect
-from fmcodec.policy import Activation, LayerPolicy, Policy
-from fmcodec.torch.simulate import simulate
+from fmcodec.policy import Activation, Policy
+from fmcodec.torch.map_codec import CodedMap, Mode, Placement, Placements, placements_of
 from fmcodec.torch.statistics import LayerStatistics, Totals, energies
-
-Mode = Literal["codec", "simulate"]
 
 
 def wrap(
@@ -67,18 +63,36 @@ def wrap(
     -----
     Decoded maps carry no gradient: this is for inference.
     """
-    if mode not in ("codec", "simulate"):
-        raise ValueError(f"mode must be 'codec' or 'simulate', not {mode!r}")
-    modules = find_modules(model, list(policy.layers))
-    session = Session(
+    placements = placements_of(
+        policy,
         mode=mode,
         threads=threads,
         embed_spec=embed_spec,
         allow_device_copy=allow_device_copy,
         count_bits=count_bits,
     )
-    for name, layer in policy.layers.items():
-        session._attach(name, modules[name], layer)
+    return place(model, placements)
+
+
+def place(model: nn.Module, placements: Placements) -> Session:
+    """Codes feature maps with any codecs in every forward pass until the session is removed.
+
+    Parameters
+    ----------
+    model
+        Any module, as for `wrap`.
+    placements
+        Name of a module, as in ``model.named_modules()``, to the site of its map and the codec.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `wrap`, and what the codecs raise.
+    """
+    modules = find_modules(model, list(placements))
+    session = Session()
+    for name, placement in placements.items():
+        session._attach(name, modules[name], placement)
     return session
 
 
@@ -130,11 +144,11 @@ def single_tensor(value: Any, name: str, where: str) -> torch.Tensor:
 
 
 class _Layer:
-    """Policy and running sums of one layer."""
+    """Placement and running sums of one layer."""
 
-    def __init__(self, name: str, policy: LayerPolicy) -> None:
+    def __init__(self, name: str, placement: Placement) -> None:
         self.name = name
-        self.policy = policy
+        self.placement = placement
         self.clear()
 
     def clear(self) -> None:
@@ -142,25 +156,30 @@ class _Layer:
         self.dtype = ""
         self.frames = self.values = self.raw_bytes = self.zeros = 0
         self.coded_bits: int | None = None
+        self.published_bits = self.peak_bits = 0.0
         self.section_bits: dict[str, int] = {}
         self.signal_energy = self.error_energy = 0.0
         self.encode_seconds = self.decode_seconds = 0.0
 
-    def add_frame(self, frame: bytes) -> None:
-        self.coded_bits = (self.coded_bits or 0) + 8 * len(frame)
-        for section, bits in inspect(frame, spec=self.policy.spec).sections.items():
-            self.section_bits[section] = self.section_bits.get(section, 0) + bits
-
-    def add_map(self, x: torch.Tensor, decoded: torch.Tensor) -> None:
+    def add_map(self, x: torch.Tensor, coded: CodedMap) -> None:
         self.shape = tuple(x.shape)
         self.dtype = str(x.dtype).removeprefix("torch.")
         self.frames += 1
         self.values += x.numel()
         self.raw_bytes += x.numel() * x.element_size()
-        self.zeros += decoded.numel() - int(torch.count_nonzero(decoded))
-        signal, error = energies(x, decoded)
+        self.zeros += coded.decoded.numel() - int(torch.count_nonzero(coded.decoded))
+        signal, error = energies(x, coded.decoded)
         self.signal_energy += signal
         self.error_energy += error
+        if coded.bits is not None:
+            self.coded_bits = (self.coded_bits or 0) + coded.bits
+            published = coded.bits if coded.published_bits is None else coded.published_bits
+            self.published_bits += published
+            self.peak_bits = max(self.peak_bits, coded.bits / max(1, len(x)))
+        for section, bits in coded.sections.items():
+            self.section_bits[section] = self.section_bits.get(section, 0) + bits
+        self.encode_seconds += coded.encode_seconds
+        self.decode_seconds += coded.decode_seconds
 
     def statistics(self) -> LayerStatistics:
         return LayerStatistics(
@@ -171,6 +190,8 @@ class _Layer:
             values=self.values,
             raw_bytes=self.raw_bytes,
             coded_bits=self.coded_bits,
+            published_bits=None if self.coded_bits is None else self.published_bits,
+            peak_bits=None if self.coded_bits is None else self.peak_bits,
             section_bits=dict(self.section_bits),
             zeros=self.zeros,
             signal_energy=self.signal_energy,
@@ -181,16 +202,9 @@ class _Layer:
 
 
 class Session:
-    """Hooks on a model that code its feature maps, and the statistics of what they coded. Made by `wrap`."""
+    """Hooks on a model that code its feature maps, and statistics of what they coded. Made by `wrap` and `place`."""
 
-    def __init__(
-        self, *, mode: Mode, threads: int, embed_spec: bool, allow_device_copy: bool, count_bits: bool
-    ) -> None:
-        self._mode = mode
-        self._threads = threads
-        self._embed_spec = embed_spec
-        self._allow_device_copy = allow_device_copy
-        self._count_bits = count_bits
+    def __init__(self) -> None:
         self._handles: list[RemovableHandle] = []
         # In the order of first execution: a layer enters when its first map passes.
         self._seen: dict[str, _Layer] = {}
@@ -224,8 +238,8 @@ class Session:
         """Sums over all layers that have run."""
         return Totals.of(self.stats)
 
-    def _attach(self, name: str, module: nn.Module, policy: LayerPolicy) -> None:
-        layer = _Layer(name, policy)
+    def _attach(self, name: str, module: nn.Module, placement: Placement) -> None:
+        layer = _Layer(name, placement)
 
         def code_input(_: nn.Module, inputs: tuple[Any, ...]) -> torch.Tensor:
             value = inputs[0] if len(inputs) == 1 else inputs
@@ -234,46 +248,20 @@ class Session:
         def code_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> torch.Tensor:
             return self._code(single_tensor(output, name, "output"), layer)
 
-        if policy.where == "input":
+        if placement.site.where == "input":
             self._handles.append(module.register_forward_pre_hook(code_input))
         else:
             self._handles.append(module.register_forward_hook(code_output))
 
     def _code(self, value: torch.Tensor, layer: _Layer) -> torch.Tensor:
+        site, codec = layer.placement
         with torch.no_grad():
-            x = activate(value.detach(), layer.policy.activation).contiguous()
-            decoded = self._round_trip(x, layer) if self._mode == "codec" else self._simulate(x, layer)
-            layer.add_map(x, decoded)
+            x = activate(value.detach(), site.activation).contiguous()
+            try:
+                coded = codec.code(x)
+            except ValueError as error:
+                error.add_note(f"while coding the map of {layer.name!r}")
+                raise
+            layer.add_map(x, coded)
         self._seen.setdefault(layer.name, layer)
-        return decoded
-
-    def _round_trip(self, x: torch.Tensor, layer: _Layer) -> torch.Tensor:
-        """``x`` through the codec, on the device of ``x``; only encode and decode are timed."""
-        on_cpu = self._to_cpu(x, layer.name)
-        start = time.perf_counter()
-        frame = encode(on_cpu, layer.policy.spec, threads=self._threads, embed_spec=self._embed_spec)
-        middle = time.perf_counter()
-        decoded = torch.empty_like(on_cpu)
-        # Frames come from the line above, so their size is no threat and needs no limit.
-        bound = max(1, decoded.numel() * decoded.element_size())
-        spec = None if self._embed_spec else layer.policy.spec
-        decode_start = time.perf_counter()
-        decode(frame, spec=spec, out=decoded, max_bytes=bound, threads=self._threads)
-        layer.decode_seconds += time.perf_counter() - decode_start
-        layer.encode_seconds += middle - start
-        layer.add_frame(frame)
-        return decoded.to(x.device)
-
-    def _simulate(self, x: torch.Tensor, layer: _Layer) -> torch.Tensor:
-        if self._count_bits:
-            spec = layer.policy.spec
-            layer.add_frame(encode(x.cpu(), spec, threads=self._threads, embed_spec=self._embed_spec))
-        return simulate(x, layer.policy.spec)
-
-    def _to_cpu(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        if x.device.type != "cpu" and not self._allow_device_copy:
-            raise ValueError(
-                f"the map of {name!r} is on {x.device}; the codec runs on the CPU: "
-                "pass allow_device_copy=True to copy it there and back, or use mode='simulate'"
-            )
-        return x.cpu()
+        return coded.decoded
