@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from fmcodec.energy.address import IntArray, Location, Memory
 from fmcodec.energy.parts import Part, Rail
@@ -169,7 +170,7 @@ def _work(bursts: Bursts, memory: Memory) -> _Work:
     return _Work(Stream(*location, is_write), len(order) - writes, writes, row_activates(location))
 
 
-def service_order(is_write: IntArray, memory: Memory) -> IntArray:
+def service_order(is_write: npt.NDArray[np.bool_], memory: Memory) -> IntArray:
     """Indices of bursts in the order in which a controller serves them.
 
     Writes wait until a batch has come. Then they go first, before the reads that still wait in the queue, which is full

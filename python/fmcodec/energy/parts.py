@@ -63,8 +63,8 @@ class Rail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One supply: volts, and milliamperes of one chip in each state of the data sheet.
 
     ``idd0`` cycles one bank, ``idd2`` is standby with all banks closed and ``idd3`` with one open (``n``: clock
-    enabled, ``p``: powered down), ``idd4`` reads or writes without a gap, ``idd5b`` refreshes without a gap, ``idd6`` is
-    self refresh.
+    enabled, ``p``: powered down), ``idd4`` reads or writes without a gap, ``idd5b`` refreshes without a gap, and
+    ``idd6`` is self refresh.
     """
 
     name: str

@@ -104,9 +104,7 @@ class AccessPlan(msgspec.Struct, frozen=True):
     def size_bytes(self, direction: Direction | None = None, tensor: str | None = None) -> int:
         """Bytes asked for in one direction, of one tensor, or altogether."""
         return sum(
-            run.size_bytes
-            for run in self.runs
-            if direction in (None, run.direction) and tensor in (None, run.tensor)
+            run.size_bytes for run in self.runs if direction in (None, run.direction) and tensor in (None, run.tensor)
         )
 
     def burst_count(self, burst_bytes: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fmcodec.energy.address import Clocks, IntArray, Memory
 
@@ -39,7 +40,7 @@ class Stream(NamedTuple):
     group: IntArray
     bank: IntArray
     row: IntArray
-    is_write: IntArray
+    is_write: npt.NDArray[np.bool_]
 
 
 class Schedule(NamedTuple):
@@ -56,7 +57,7 @@ def schedule(streams: Sequence[Stream], memory: Memory) -> list[Schedule]:
     --------
     >>> from fmcodec.energy.parts import load_part
     >>> memory = Memory(part=load_part("ddr3-1066-x16"))
-    >>> one = Stream(*np.zeros((4, 100), np.int64))  # a hundred bursts of one row, 4 clocks each
+    >>> one = Stream(*np.zeros((3, 100), np.int64), np.zeros(100, bool))  # a hundred bursts of one row, 4 clocks each
     >>> schedule([one], memory)[0].clocks
     414.0
     """
@@ -226,7 +227,9 @@ class _Walk:
             rank = np.maximum(self.window[3][:, lanes] + t.trrd_s, self.window[0][:, lanes] + t.tfaw)
             group = np.maximum(self.group_opened_at[:, lanes] + self._trrd_l, rank[self.rank_of_group])
             time = np.maximum(self.may_open[:, lanes], group[per_group])
-            time = np.where(~self.is_open[:, lanes] & (self.head_position[:, lanes] < self.frontier[lanes]), time, NEVER)
+            time = np.where(
+                ~self.is_open[:, lanes] & (self.head_position[:, lanes] < self.frontier[lanes]), time, NEVER
+            )
             # The oldest first: with another order, some banks would fall behind until they fill the queue.
             age = self.head_position[:, lanes] - self.served[lanes] + AGE_OFFSET
             time, bank = self._first(time, np.clip(age, 0, (1 << PRECEDENCE_BITS) - 1))

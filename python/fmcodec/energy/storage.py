@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -21,7 +20,7 @@ class Piece(NamedTuple):
 
     start: int
     length: int
-    count: int = 1
+    number: int = 1
     stride: int = 0
 
 
@@ -111,11 +110,15 @@ class BlockMap(msgspec.Struct, frozen=True, kw_only=True):
         if self.block_rows < 1 or self.block_columns < 1 or self.side_bytes < 0:
             raise FmcodecError("blocks need at least one row and one column, and side_bytes must not be negative")
         if len(self.block_bytes) != self.grid[0] * self.grid[1]:
-            raise FmcodecError(f"{self.grid[0]} x {self.grid[1]} blocks need as many sizes, not {len(self.block_bytes)}")
+            raise FmcodecError(
+                f"{self.grid[0]} x {self.grid[1]} blocks need as many sizes, not {len(self.block_bytes)}"
+            )
         if self.placement not in PLACEMENTS or self.slot_bytes < 1:
             raise FmcodecError(f"placement must be one of {', '.join(PLACEMENTS)}, and slot_bytes positive")
         if self.placement == "slot" and max(self.block_bytes, default=0) > self.slot_bytes:
-            raise FmcodecError(f"a block of {max(self.block_bytes)} bytes does not fit into a slot of {self.slot_bytes}")
+            raise FmcodecError(
+                f"a block of {max(self.block_bytes)} bytes does not fit into a slot of {self.slot_bytes}"
+            )
 
     @classmethod
     def of_frame(cls, info: FrameInfo, **placement: object) -> BlockMap:
@@ -217,12 +220,6 @@ class BlockMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 StoredMap = RawMap | BlockMap
-
-
-def map_gaps(stored: BlockMap) -> int:
-    """Bytes that lie between blocks and hold nothing."""
-    offsets = stored.offsets
-    return sum(b - a for a, b in pairwise(offsets)) - sum(stored.block_bytes) + offsets[0] - stored.side_bytes
 
 
 def check_shape(shape: Shape) -> None:
