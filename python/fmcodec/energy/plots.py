@@ -62,6 +62,7 @@ def plot_layers(cost: NetworkCost, path: str | Path, system: str | None = None) 
     for axes, shown in zip(all_axes, panels, strict=True):
         for number, item in enumerate(pair):
             _stack(axes, item, shown, 0.8 / len(pair), number, is_pale=number + 1 < len(pair))
+        axes.set_ylim(top=1.06 * axes.dataLim.y1)
         axes.set_ylabel("energy of a layer, uJ" if shown == terms else "without stall, uJ")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
@@ -121,7 +122,7 @@ def plot_frontier(points: Sequence[FrontierPoint], path: str | Path, title: str)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     figure.savefig(path)
 
 
