@@ -162,18 +162,20 @@ def layer_work(
     Raises
     ------
     FmcodecError
-        A stored map has another shape than the layer's.
+        A stored map has another shape than the layer's, or output blocks would not get all their channels together.
     """
     expected = (layer.input_shape, layer.output_shape, layer.output_shape)
     for stored, shape in zip((stored_input, stored_output, shortcut), expected, strict=True):
         if stored is not None and stored.shape != shape:
             raise FmcodecError(f"{layer.name}: the stored map is {stored.shape}, the layer has {shape}")
+    if isinstance(stored_output, BlockMap) and tiling.outer == "channels" and tiling.channels < layer.output_shape[0]:
+        raise FmcodecError(f"{layer.name}: blocks hold all channels, so rows must be the outer loop")
     writer = _Writer(layer, stored_input, stored_output, shortcut)
     tiles = list(_tiles(layer, tiling))
     writer.side("input", "read", writer.base["input"], stored_input, 0)
     for order, tile in enumerate(tiles):
         writer.read_tile(order, tile, tiles[order - 1] if order else None)
-        writer.write_tile(order + 1, tile, is_last=_finishes_rows(tile, layer, tiling))
+        writer.write_tile(order + 1, tile, is_last=tile.last_channel == layer.output_shape[0])
     writer.side("output", "write", writer.base["output"], stored_output, len(tiles))
     encoded = math.prod(layer.output_shape) if isinstance(stored_output, BlockMap) else 0
     return LayerWork(AccessPlan(tuple(writer.runs)), layer.macs, writer.decoded, encoded)
@@ -299,13 +301,6 @@ def _tiles(layer: Layer, tiling: Tiling) -> Iterator[_Tile]:
     if tiling.outer == "rows":
         return (_Tile(*r, *c) for r in rows for c in channels)
     return (_Tile(*r, *c) for c in channels for r in rows)
-
-
-def _finishes_rows(tile: _Tile, layer: Layer, tiling: Tiling) -> bool:
-    """Whether all channels of the tile's rows are there after it."""
-    if tiling.outer == "channels" and tiling.channels < layer.output_shape[0]:
-        raise FmcodecError(f"{layer.name}: blocks hold all channels, so rows must be the outer loop")
-    return tile.last_channel == layer.output_shape[0]
 
 
 def _halves(size: int) -> list[int]:

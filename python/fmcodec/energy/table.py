@@ -17,9 +17,10 @@ def quantity(value: float, unit: str) -> str:
     """
     if value == 0.0:
         return f"0 {unit}"
-    exponent = min(max(math.floor(math.log10(abs(value)) / 3), -4), 3)
-    scaled = float(f"{value / 10.0 ** (3 * exponent):.3g}")
-    digits = max(2 - math.floor(math.log10(abs(scaled))), 0) if scaled else 0
+    rounded = float(f"{value:.3g}")
+    exponent = min(max(math.floor(math.log10(abs(rounded)) / 3 + 1e-9), -4), 3)
+    scaled = rounded / 10.0 ** (3 * exponent)
+    digits = max(2 - math.floor(math.log10(abs(scaled)) + 1e-9), 0)
     return f"{scaled:.{digits}f} {('p', 'n', 'u', 'm', '', 'k', 'M', 'G')[exponent + 4]}{unit}"
 
 
