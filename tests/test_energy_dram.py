@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
-from dram_traces import MEMORIES, Result, make_trace, results, rows
+from clock_walk import ClockWalk
+from dram_traces import MEMORIES, Result, make_trace, results, rows, table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -272,6 +275,23 @@ def test_schedule_against_a_plain_loop(name: str, numbers: list[int]) -> None:
     assert ours <= plain_in_order_clocks(memory, addresses)
 
 
+@pytest.mark.parametrize("trace", ["seq_read", "copy256", "random_read", "stride7168", "stride320", "blocks100"])
+@pytest.mark.parametrize("name", part_names())
+def test_schedule_against_a_walk_clock_by_clock(name: str, trace: str) -> None:
+    """Every part, refresh left out, which a short trace would meet once or not at all."""
+    part = load_part(name)
+    part = msgspec.structs.replace(part, timing=msgspec.structs.replace(part.timing, trefi=1 << 20))
+    memory = Memory(part=part)
+    bursts = Bursts(*(array[:800] for array in make_trace(trace, memory.burst_bytes)))
+    walked = ClockWalk(memory).run(bursts)
+    cost = dram_cost(bursts, memory)
+    clocks = cost.busy_seconds / part.timing.tck_ns * 1e9
+    # Of random bursts the last ones wait for their bank, in this order or another.
+    assert clocks == pytest.approx(walked.clocks, rel={"copy256": 0.08, "random_read": 0.11}.get(trace, 0.06))
+    # In a copy, reads and writes take rows from each other, which depends on how long each waits.
+    assert cost.activates == pytest.approx(walked.activates, rel=0.25 if trace == "copy256" else 0.02)
+
+
 def test_long_traces_are_sampled_evenly() -> None:
     """Stretches of a long trace stand for all of it: half random, half streamed takes the mean of both."""
     memory = Memory(part=load_part("ddr3-1066-x16"))
@@ -282,3 +302,8 @@ def test_long_traces_are_sampled_evenly() -> None:
         [Bursts(a, np.zeros(len(a), bool)) for a in (random, streamed, np.concatenate((random, streamed)))], memory
     )
     assert costs[2].busy_seconds == pytest.approx(costs[0].busy_seconds + costs[1].busy_seconds, rel=0.01)
+
+
+def test_table_of_the_documentation(root: Path) -> None:
+    text = (root / "docs" / "energy.md").read_text(encoding="ascii")
+    assert text.split("<!-- recorded results -->\n")[1].startswith(table() + "\n\n")

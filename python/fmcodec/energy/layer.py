@@ -27,7 +27,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     input_shape, output_shape
         (C, H, W) of the maps.
     kernel, stride, padding
-        Of the convolution, in both directions; ``padding`` is half of the kernel unless given.
+        Of the convolution, in both directions; ``padding`` is (kernel - 1) // 2 unless given.
     groups
         Groups of channels; as many as channels for a depthwise convolution.
     weight_bits
@@ -77,7 +77,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def input_rows(self, first: int, last: int) -> tuple[int, int]:
         """Rows of the input that output rows ``first`` up to but not including ``last`` need, with halo."""
-        padding = self.kernel // 2 if self.padding is None else self.padding
+        padding = (self.kernel - 1) // 2 if self.padding is None else self.padding
         low = max(first * self.stride - padding, 0)
         high = min((last - 1) * self.stride - padding + self.kernel, self.input_shape[1])
         return min(low, self.input_shape[1]), max(high, low)
