@@ -13,7 +13,7 @@ from fmcodec.energy.files import CODED, NetworkFile, load_network_file
 from fmcodec.energy.flat import FLAT_CONSTANTS, flat_energy
 from fmcodec.energy.fmtc2019 import LayerTraffic, network_energy
 from fmcodec.energy.hardware import Accelerator, CodecHardware
-from fmcodec.energy.network import BASELINE, MapSizes, NetworkCost, Storage, evaluate_network, network_plan
+from fmcodec.energy.network import BASELINE, MapSizes, NetworkCost, Storage, evaluate_network, map_shape, network_plan
 from fmcodec.energy.parts import load_part, part_names
 from fmcodec.energy.storage import Placement
 from fmcodec.energy.table import aligned, network_table, quantity
@@ -80,7 +80,8 @@ def run_energy(
         count = write_trace(plan, trace_path, memory.burst_bytes)
         notes.append(f"Trace: {trace_path}, {count} bursts of {memory.burst_bytes} bytes, {name}")
     if mode != "datasheet":
-        return _simple_mode(network, mode, constant, as_json)
+        text = _simple_mode(network, mode, constant, as_json)
+        return text if as_json else "\n".join([text, *notes])
     cost = evaluate_network(
         network.layers,
         network.systems,
@@ -136,9 +137,8 @@ def _simple_mode(network: NetworkFile, mode: Mode, constant: str, as_json: bool)
 def _simple_joules(network: NetworkFile, sizes: MapSizes, mode: Mode, constant: str) -> float:
     traffic = []
     for layer in network.layers:
-        shape = getattr(layer, "output_shape", None) or layer.shape  # type: ignore[union-attr]
         size = sizes.get(layer.name, 8.0)
-        values = math.prod(shape)
+        values = math.prod(map_shape(layer))
         bits = size if isinstance(size, int | float) else 8 * size.size_bytes / values
         if not math.isfinite(bits) or bits < 0:
             raise FmcodecError(f"{layer.name}: bits per value must be 0 or more, not {bits}")

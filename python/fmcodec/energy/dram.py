@@ -204,7 +204,7 @@ def _cost(work: _Work, result: Schedule, memory: Memory, given: float | None, po
     busy_clocks = result.clocks / (1 - memory.clocks.refresh / t.trefi)
     clocks = max(busy_clocks, (given or 0.0) / clock)
     refreshes = clocks / t.trefi * memory.ranks
-    activates = work.activates + busy_clocks / t.trefi * result.needed_rows
+    activates = work.activates * result.row_share + busy_clocks / t.trefi * result.needed_rows
     closed = _closed_clocks(work.stream, busy_clocks, memory)
     rest = (clocks - busy_clocks) * memory.ranks
     state = _State(

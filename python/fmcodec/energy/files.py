@@ -11,7 +11,7 @@ import msgspec
 
 from fmcodec.codec import inspect
 from fmcodec.energy.layer import Layer
-from fmcodec.energy.network import FeatureMap, zero_value_bits
+from fmcodec.energy.network import FeatureMap, map_shape, zero_value_bits
 from fmcodec.energy.storage import BlockMap, Shape, StoredMap
 from fmcodec.errors import FmcodecError
 
@@ -106,7 +106,7 @@ def _add(network: NetworkFile, record: LayerRecord, folder: Path) -> None:
         raise FmcodecError(f"{record.name}: {' and '.join(sizes)} are sizes of the same map, give one")
     blocks = None if record.frame is None else BlockMap.of_frame(inspect((folder / record.frame).read_bytes()))
     layer = _layer(record, blocks)
-    shape = layer.shape if isinstance(layer, FeatureMap) else layer.output_shape
+    shape = map_shape(layer)
     network.layers.append(layer)
     found: dict[str, float | StoredMap | None] = {
         CODED: blocks or (record.bits if record.bytes is None else 8 * record.bytes / math.prod(shape)),

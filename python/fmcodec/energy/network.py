@@ -32,6 +32,11 @@ class FeatureMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_shape(self.shape)
 
 
+def map_shape(layer: Layer | FeatureMap) -> Shape:
+    """(C, H, W) of the map that a layer writes."""
+    return layer.shape if isinstance(layer, FeatureMap) else layer.output_shape
+
+
 class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How maps are stored of which only the bits are known: rows of a block, side information, and placement.
 
@@ -310,7 +315,7 @@ def _stored_and_works(
 
 
 def _stored(layer: Layer | FeatureMap, size: float | StoredMap | None, memory: Memory, storage: Storage) -> StoredMap:
-    shape = layer.shape if isinstance(layer, FeatureMap) else layer.output_shape
+    shape = map_shape(layer)
     if size is None:
         return RawMap(shape=shape)
     if isinstance(size, RawMap | BlockMap):

@@ -11,7 +11,7 @@ from fmcodec.energy.network import BASELINE, LayerCost, NetworkCost, SystemCost
 # Terms in the order of the stack, and what they gather.
 COLORS = {
     "read and write": "#3f74d6",
-    "open rows": "#e0a02c",
+    "rows and VPP": "#e0a02c",
     "standby and refresh": "#8a94a6",
     "pins": "#58a58c",
     "codec": "#9457c4",
@@ -33,7 +33,7 @@ def layer_terms(layer: LayerCost) -> dict[str, float]:
     energy = layer.dram.energy
     return {
         "read and write": energy.read + energy.write,
-        "open rows": energy.activate + energy.pump,
+        "rows and VPP": energy.activate + energy.pump,
         "standby and refresh": energy.active_standby + energy.idle_standby + energy.power_down + energy.refresh,
         "pins": energy.read_io + energy.write_io,
         "codec": layer.codec_joules,

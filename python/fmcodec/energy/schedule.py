@@ -1,8 +1,8 @@
 """How long a memory controller takes for a sequence of bursts.
 
 The controller is the usual one, first ready first come first served: it holds some bursts for every bank and some more
-beside them, opens rows ahead of their use, and always serves the burst whose data can come first. Each bank serves its
-bursts in order; among equals, banks take turns.
+beside them, opens rows ahead of their use, and always serves the burst whose data can come first. Each bank serves
+bursts of its open row first, then in order; among equals, banks take turns.
 
 A trace is cut into stretches which are walked side by side, one burst of each at a time, so that numpy does thousands
 of them at once. Each stretch has a run-up and a run-out that are not counted. Of long traces only stretches at equal
@@ -22,9 +22,9 @@ from fmcodec.energy.address import Clocks, IntArray, Memory
 STRETCH_BURSTS = 512
 # Longer than what a controller sees at a time, so that the ends of a stretch do not matter.
 EDGE_BURSTS = 128
-# Bursts walked in one call, about 0.3 s; more are sampled.
-WALKED_BURSTS = 1 << 17
-MOST_STRETCHES = 1 << 10
+# Bursts walked in one call, about 0.2 s; more are sampled, though never by fewer stretches of a stream than these.
+WALKED_BURSTS = 1 << 16
+LEAST_STRETCHES = 4
 
 NEVER = 1 << 40
 # Candidates are compared by time, then by precedence, then by bank, packed into one integer.
@@ -44,10 +44,15 @@ class Stream(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Clocks from the first command to the last data, without refresh, and how many rows are open and still needed."""
+    """What a walk without refresh finds.
+
+    ``clocks`` go from the first command to the last data. ``needed_rows`` is how many rows are open and still needed,
+    on average. ``row_share`` is how many rows are opened, over those if every bank served its bursts in order.
+    """
 
     clocks: float
     needed_rows: float
+    row_share: float
 
 
 def schedule(streams: Sequence[Stream], memory: Memory) -> list[Schedule]:
@@ -66,7 +71,7 @@ def schedule(streams: Sequence[Stream], memory: Memory) -> list[Schedule]:
         piece for index, stream in enumerate(streams) if len(stream.row) for piece in _pieces(index, stream, total)
     ]
     if not stretches:
-        return [Schedule(0.0, 0.0) for _ in streams]
+        return [Schedule(0.0, 0.0, 1.0) for _ in streams]
     walk = _Walk(streams, stretches, memory)
     walk.run()
     latency = memory.part.timing.cl + memory.part.burst_clocks
@@ -75,10 +80,11 @@ def schedule(streams: Sequence[Stream], memory: Memory) -> list[Schedule]:
         mine = [number for number, piece in enumerate(stretches) if piece.stream == index]
         counted = sum(stretches[number].end - stretches[number].start for number in mine)
         if not counted:
-            results.append(Schedule(0.0, 0.0))
+            results.append(Schedule(0.0, 0.0, 1.0))
             continue
         clocks = float(walk.measured[mine].sum()) * len(stream.row) / counted
-        results.append(Schedule(clocks + latency, float(walk.needed[mine].mean())))
+        row_share = walk.activates[mine].sum() / walk.in_order_activates[mine].sum()
+        results.append(Schedule(clocks + latency, float(walk.needed[mine].mean()), float(row_share)))
     return results
 
 
@@ -94,8 +100,8 @@ class _Piece(NamedTuple):
 
 def _pieces(index: int, stream: Stream, total: int) -> list[_Piece]:
     length = len(stream.row)
-    budget = min(WALKED_BURSTS, MOST_STRETCHES * STRETCH_BURSTS)
-    share = max(1, min(-(-length // STRETCH_BURSTS), budget * length // (total * STRETCH_BURSTS)))
+    share = max(WALKED_BURSTS * length // (total * STRETCH_BURSTS), LEAST_STRETCHES)
+    share = min(share, -(-length // STRETCH_BURSTS))
     size = min(-(-length // share), STRETCH_BURSTS)
     starts = np.linspace(0, length - size, share).astype(int) if share > 1 else [0]
     ends = [min(int(start) + size, length) for start in starts]
@@ -103,6 +109,28 @@ def _pieces(index: int, stream: Stream, total: int) -> list[_Piece]:
         _Piece(index, max(int(start) - EDGE_BURSTS, 0), int(start), end, min(end + EDGE_BURSTS, length))
         for start, end in zip(starts, ends, strict=True)
     ]
+
+
+def _row_changes(bank: IntArray, row: IntArray) -> IntArray:
+    """Rows opened in each stretch if every bank served its bursts in order; rows beyond a stretch are -1."""
+    changes = (bank[:, 1:] != bank[:, :-1]) | (row[:, 1:] != row[:, :-1])
+    counts: IntArray = 1 + (changes & (row[:, 1:] >= 0)).sum(axis=1)
+    return counts
+
+
+def _rows_that_return(bank: IntArray, row: IntArray, depth: int) -> npt.NDArray[np.bool_]:
+    """Where a row of a bank comes back within ``depth`` bursts, after another one, soon after each burst.
+
+    Only there can a burst overtake, so this saves a look at all that a bank holds. What was overtaken before moved by
+    less than ``depth``.
+    """
+    returns = np.zeros(bank.shape, np.int64)
+    for back in range(2, depth + 1):
+        is_same = (row[:, back:] == row[:, :-back]) & (bank[:, back:] == bank[:, :-back])
+        returns[:, back:] |= is_same & (row[:, back:] != row[:, back - 1 : -1])
+    until = np.cumsum(returns, axis=1)
+    ahead = np.minimum(np.arange(bank.shape[1]) + 2 * depth, bank.shape[1] - 1)
+    return until[:, ahead] > until
 
 
 class _Walk:
@@ -141,6 +169,7 @@ class _Walk:
         self.started = np.zeros(self.count, np.int64)
         self.needed = np.zeros(self.count)
         self.next_bank = np.zeros(self.count, np.int64)
+        self.activates = np.zeros(self.count, np.int64)
 
     def _sort_by_bank(self, streams: Sequence[Stream], pieces: Sequence[_Piece]) -> None:
         """Queues of all banks: bursts of a stretch by bank, each bank in order, with a gap after the stretch."""
@@ -155,10 +184,13 @@ class _Walk:
             row[number, :size] = stream.row[piece.low : piece.high]
             is_write[number, :size] = stream.is_write[piece.low : piece.high]
         order = np.argsort(bank, axis=1, kind="stable")
+        sorted_bank, sorted_row = np.take_along_axis(bank, order, 1), np.take_along_axis(row, order, 1)
+        self.in_order_activates = _row_changes(sorted_bank, sorted_row)
+        self.may_overtake = _rows_that_return(sorted_bank, sorted_row, self.memory.bank_queue_depth).ravel()
         self.arriving_bank = bank.ravel()
-        self.row = np.take_along_axis(row, order, 1).ravel()
+        self.row = sorted_row.ravel()
         self.is_write = np.take_along_axis(is_write, order, 1).ravel()
-        self.position = np.where(np.take_along_axis(bank, order, 1) < self.banks, order, NEVER).ravel()
+        self.position = np.where(sorted_bank < self.banks, order, NEVER).ravel()
         cell = (bank * self.count + self.lane[:, None]).ravel()
         sizes = np.bincount(cell, minlength=(self.banks + 1) * self.count).reshape(-1, self.count)[: self.banks]
         self.base = self.lane * width
@@ -256,6 +288,7 @@ class _Walk:
     def _open(self, lanes: IntArray, bank: IntArray, time: IntArray) -> None:
         group = self.group_of_bank[bank]
         rank = self.rank_of_group[group]
+        self.activates[lanes] += 1
         self.is_open[bank, lanes] = True
         self.open_row[bank, lanes] = self.head_row[bank, lanes]
         self.ready[bank, lanes] = time + self.t.trcd
@@ -308,9 +341,31 @@ class _Walk:
         self.may_read[group, lanes] = np.maximum(self.may_read[group, lanes], read_l)
         self.may_write[group, lanes] = np.maximum(self.may_write[group, lanes], write_l)
 
+    def _promote_hit(self, lanes: IntArray, bank: IntArray, head: IntArray) -> None:
+        """If the next burst of a bank needs another row, one that it holds of the open row goes first."""
+        is_other = self.may_overtake[head] & (self.row[head] != self.open_row[bank, lanes])
+        is_other &= head < self.queue_end[bank, lanes]
+        lanes, bank, head = lanes[is_other], bank[is_other], head[is_other]
+        if not len(lanes):
+            return
+        at = np.minimum(head + np.arange(1, self.memory.bank_queue_depth)[:, None], len(self.row) - 1)
+        is_hit = (self.row[at] == self.open_row[bank, lanes]) & (self.position[at] < self.frontier[lanes])
+        is_hit &= at < self.queue_end[bank, lanes]
+        has_hit = is_hit.any(axis=0)
+        head, at = head[has_hit], at[:, has_hit]
+        first = is_hit[:, has_hit].argmax(axis=0)
+        for queue in (self.row, self.is_write, self.position):
+            chosen = queue[at[first, np.arange(len(head))]]
+            # Those that it overtakes move back by one place, the last of them first.
+            for place in range(len(at) - 1, -1, -1):
+                moves = first >= place
+                queue[at[place, moves]] = queue[at[place, moves] - 1]
+            queue[head] = chosen
+
     def _next_head(self, lanes: IntArray, bank: IntArray) -> None:
         head = self.head[bank, lanes] + 1
         self.head[bank, lanes] = head
+        self._promote_hit(lanes, bank, head)
         exists = head < self.queue_end[bank, lanes]
         row = np.where(exists, self.row[head], -1)
         self.is_open[bank, lanes] = exists & (row == self.open_row[bank, lanes])

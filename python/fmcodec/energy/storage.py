@@ -121,20 +121,26 @@ class BlockMap(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     @classmethod
-    def of_frame(cls, info: FrameInfo, **placement: object) -> BlockMap:
-        """The blocks of a frame of one image, as `inspect` gives them; ``placement`` and ``slot_bytes`` if wanted."""
+    def of_frame(cls, info: FrameInfo, *, placement: Placement = "packed", slot_bytes: int = 64) -> BlockMap:
+        """The blocks of a frame of one image, as `inspect` gives them.
+
+        Raises
+        ------
+        FmcodecError
+            The frame holds several images, or a block does not fit into its slot.
+        """
         *batch, depth, height, width = info.shape if info.layout == "nchw" else _nchw(info.shape)
         if math.prod(batch) != 1:
             raise FmcodecError(f"a frame of {math.prod(batch)} images has no single map: encode images one by one")
         blocks = tuple(part.size_bytes for part in info.blocks if part.kind == "block")
-        fields = {"placement": "packed", **placement}
         return cls(
             shape=(depth, height, width),
             block_rows=info.block_shape[0],
             block_columns=info.block_shape[1],
             block_bytes=blocks,
             side_bytes=info.size_bytes - sum(blocks),
-            **fields,  # type: ignore[arg-type]
+            placement=placement,
+            slot_bytes=slot_bytes,
         )
 
     @classmethod
