@@ -128,6 +128,15 @@ def test_reference_is_plain_numpy(file: Path) -> None:
         assert module.split(".")[0] in sys.stdlib_module_names or is_below(module, allowed), module
 
 
+@pytest.mark.parametrize("file", sorted((PYTHON / "energy").glob("*.py")), ids=lambda file: file.stem)
+def test_energy_is_over_the_codec_and_below_what_people_look_at(file: Path) -> None:
+    below = ("fmcodec.codec", "fmcodec.errors", "fmcodec.reference.transform", "fmcodec.spec")
+    for module in imports(file, with_nested=True):
+        top = module.split(".")[0]
+        is_own = is_below(module, ("fmcodec.energy", *below))
+        assert top in sys.stdlib_module_names or top in ("numpy", "msgspec", "matplotlib") or is_own, module
+
+
 # From the bottom up; a package may import what stands before it, and search and systems not each other.
 LAYERS = ("baselines", "energy", "torch", "evaluation", "systems", "search", "report", "demo", "cli")
 

@@ -27,6 +27,8 @@ LAYERS = tuple(
         snr_db=snr,
         zero_share=0.25,
         traffic_share=share,
+        dram_joules=1e-6 * bits,
+        baseline_dram_joules=8e-6,
     )
     for index, (position, bits, snr, share) in enumerate(
         [("after", 2.0, 28.5, 0.5), ("none", 4.0, math.inf, 0.3), ("before", 9.5, 31.0, 0.2)]
@@ -49,8 +51,9 @@ RESULT = DemoResult(
     encode_gb_per_s=1.25,
     decode_gb_per_s=2.5,
     threads=1,
-    energy_joules=0.004,
-    baseline_energy_joules=0.008,
+    dram_part="Some DRAM",
+    fmtc2019_joules=0.004,
+    baseline_fmtc2019_joules=0.008,
     is_simulation_equal=True,
     seconds=12.3,
     machine="Some CPU",
@@ -92,7 +95,11 @@ def test_ids_are_unique_and_references_resolve() -> None:
 
 @pytest.mark.parametrize("is_narrow", [False, True])
 def test_plots_follow_the_page(is_narrow: bool) -> None:
-    for text in (bits_plot(RESULT, is_narrow=is_narrow), snr_plot(RESULT, is_narrow=is_narrow), energy_plot(RESULT)):
+    for text in (
+        bits_plot(RESULT, is_narrow=is_narrow),
+        snr_plot(RESULT, is_narrow=is_narrow),
+        energy_plot(RESULT, is_narrow=is_narrow),
+    ):
         root = ElementTree.fromstring(text)
         assert "viewBox" in root.attrib
         assert "width" not in root.attrib
@@ -107,7 +114,7 @@ def test_plots_name_their_units() -> None:
         assert text in bits
     assert all(color in bits for color in COLORS.values())
     assert "signal to error ratio, dB" in snr_plot(RESULT, is_narrow=True)
-    assert "4.00 mJ" in energy_plot(RESULT)
+    assert "DRAM energy of one image, uJ" in energy_plot(RESULT, is_narrow=False)
 
 
 def test_pages_of_equal_results_are_equal() -> None:
@@ -130,4 +137,8 @@ def test_totals_tell_bad_news() -> None:
     assert "DIFFERS" in dict(totals(result))["Simulation"]
     assert "2 threads" in dict(totals(result))["Throughput"]
     assert RESULT.mean_layer_ratio == pytest.approx((4 + 2 + 8 / 9.5) / 3)
-    assert RESULT.energy_saving == pytest.approx(0.5)
+    assert RESULT.fmtc2019_saving == pytest.approx(0.5)
+    # 2 + 4 + 9.5 of three times 8 uJ.
+    assert RESULT.dram_saving == pytest.approx(1 - 15.5 / 24)
+    assert "Some DRAM" in dict(totals(RESULT))["DRAM energy saved"]
+    assert "fmtc2019" in dict(totals(RESULT))["Published formula"]

@@ -1,4 +1,4 @@
-"""The command line: encode, decode, convert and inspect files, and run the demo."""
+"""The command line: encode, decode, convert and inspect files, estimate energy, and run the demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fmcodec.cli_networks import compare_command, evaluate_command
 from fmcodec.cli_search import search_command
 from fmcodec.codec import Layout, encode, inspect, relayout
 from fmcodec.compare import RELATIVE_STEPS, compare_transforms, plot_transforms, transform_table
+from fmcodec.energy.storage import PLACEMENTS
 from fmcodec.files import load_array, recover_file, save_decoded
 from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, TRANSFORM_SIZES, WORD_SIZES, CodecSpec, CodeLayout
 
@@ -31,7 +32,14 @@ TRANSFORMS = {
 
 
 # What a command needs beyond fmcodec itself; all others need torch at most.
-EXTRAS = {"demo": "demo", "transforms": "report", "evaluate": "evaluation", "compare": "evaluation", "search": "search"}
+EXTRAS = {
+    "demo": "demo",
+    "transforms": "report",
+    "energy": "report",
+    "evaluate": "evaluation",
+    "compare": "evaluation",
+    "search": "search",
+}
 
 
 class _Failure(click.ClickException):
@@ -199,6 +207,51 @@ def transforms_command(
     if plot is not None:
         plot_transforms(points, plot, source.name)
         click.echo(f"Plot: {plot}")
+
+
+@main.command("energy")
+@click.argument("source", metavar="[FILE]", type=EXISTING_FILE, required=False)
+@click.option(
+    "--part", "part_name", default="ddr3-1066-x16", show_default=True, help="DRAM part: a name or a .toml file."
+)
+@click.option("--parts", "lists_parts", is_flag=True, help="Print the names of the parts and exit.")
+@click.option(
+    "--mode",
+    type=click.Choice(["datasheet", "flat", "fmtc2019"]),
+    default="datasheet",
+    show_default=True,
+    help="Currents of a data sheet, one constant per bit, or the published script.",
+)
+@click.option("--constant", default="horowitz", show_default=True, help="Constant of the mode flat.")
+@click.option("--chips", type=int, default=1, show_default=True, help="Chips side by side on the bus.")
+@click.option("--ranks", type=int, default=1, show_default=True, help="Ranks on the bus.")
+@click.option("--block-rows", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of a block.")
+@click.option(
+    "--placement", type=click.Choice(PLACEMENTS), default="packed", show_default=True, help="Where blocks begin."
+)
+@click.option("--buffer", "buffer_bytes", type=int, default=1 << 20, show_default=True, help="Bytes on chip.")
+@click.option("--macs-per-clock", type=int, help="Multiply-accumulates in a clock; unlimited by default.")
+@click.option("--lanes", type=int, help="Symbols that the codec handles in a clock; without it, the codec is free.")
+@click.option("--megahertz", type=float, default=160.0, show_default=True, help="Clock of accelerator and codec.")
+@click.option("--static-watts", type=float, default=0.0, show_default=True, help="Power of an accelerator that waits.")
+@click.option("--power-down", is_flag=True, help="Power the memory down while it waits.")
+@click.option("--trace", "trace_path", type=FILE, help="Write the bursts to this file, one '0xADDR R|W' a line.")
+@click.option("--plot", type=FILE, help="Draw the layers to this file (.png, .svg, .pdf).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def energy_command(source: Path | None, lists_parts: bool, **options: Any) -> None:
+    """Estimate DRAM energy and time of the network in FILE (.json or .csv), beside maps of 8 bits.
+
+    Each record has a name and either the shape of a map, which is written once and read once, or input_shape and
+    output_shape with kernel, stride, groups, weight_bits and shortcut. The size of its map is bits, bytes or frame.
+    """
+    from fmcodec.energy.command import list_parts, run_energy
+
+    if lists_parts:
+        click.echo(list_parts())
+    elif source is None:
+        raise _Failure("give the file of a network, or --parts")
+    else:
+        click.echo(run_energy(source, **options))
 
 
 @main.command("demo")

@@ -18,7 +18,8 @@ from torch import nn
 from fmcodec import __version__
 from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS, REPORT_PHOTOGRAPHS, photograph_views
 from fmcodec.demo_print import print_result
-from fmcodec.energy import LayerTraffic, network_energy
+from fmcodec.energy import FeatureMap, LayerTraffic, Memory, NetworkCost, evaluate_network, load_part, network_energy
+from fmcodec.energy.network import BASELINE
 from fmcodec.evaluation import ArraySamples, MapSite, Network, NetworkInputs, Samples, load_network, load_samples
 from fmcodec.policy import Activation, LayerPolicy, Policy
 from fmcodec.report.html import write_report
@@ -28,6 +29,9 @@ from fmcodec.torch import LayerStatistics, Totals, calibrate, relative_rms, wrap
 # Apart, so that no calibration view can be a report view even if the two lists of photographs should meet.
 CALIBRATION_SEED = 1
 REPORT_SEED = 2
+# The part of the published energies that the demo shows beside its own.
+DRAM_PART = "ddr3-1066-x16"
+CODED = "coded"
 
 
 def run_demo(
@@ -86,6 +90,7 @@ def run_demo(
         outcome = _evaluate(network.model, policy, inputs, samples, threads, progress)
         is_equal = _simulation_is_equal(network.model, policy, inputs, threads)
     energy = network_energy(LayerTraffic(layer.values, layer.bits_per_value or 0.0) for layer in outcome.layers)
+    dram = _dram_cost(outcome.layers)
     bits = outcome.totals.coded_bits or 1
     result = DemoResult(
         network="EfficientNet-Lite0",
@@ -94,7 +99,7 @@ def run_demo(
         step_rule=f"step = {relative_step:g} x RMS of the map",
         image_count=len(samples),
         batch_size=batch_size,
-        layers=_layer_results(outcome.layers, policy, network.maps),
+        layers=_layer_results(outcome.layers, policy, network.maps, dram),
         bits_per_value=outcome.totals.bits_per_value or 0.0,
         basis_bytes=sum(len(p.spec.basis.to_bytes()) for p in policy.layers.values() if p.spec.basis is not None),
         section_shares={name: count / bits for name, count in outcome.totals.section_bits.items()},
@@ -104,8 +109,9 @@ def run_demo(
         encode_gb_per_s=outcome.totals.encode_gb_per_s or 0.0,
         decode_gb_per_s=outcome.totals.decode_gb_per_s or 0.0,
         threads=threads,
-        energy_joules=energy.total_joules / len(samples),
-        baseline_energy_joules=energy.baseline_total_joules / len(samples),
+        dram_part=dram.part,
+        fmtc2019_joules=energy.total_joules / len(samples),
+        baseline_fmtc2019_joules=energy.baseline_total_joules / len(samples),
         is_simulation_equal=is_equal,
         seconds=time.perf_counter() - start,
         machine=_machine(),
@@ -210,7 +216,16 @@ def _simulation_is_equal(model: nn.Module, policy: Policy, inputs: NetworkInputs
     return torch.equal(coded.view(torch.int32), simulated.view(torch.int32))
 
 
-def _layer_results(stats: list[LayerStatistics], policy: Policy, maps: dict[str, MapSite]) -> tuple[LayerResult, ...]:
+def _dram_cost(stats: list[LayerStatistics]) -> NetworkCost:
+    """Energy of the maps of one image, coded and at 8 bits, each written once and read once."""
+    maps = [FeatureMap(name=layer.name, shape=(layer.shape[1], layer.shape[2], layer.shape[3])) for layer in stats]
+    bits = {layer.name: layer.bits_per_value or 0.0 for layer in stats}
+    return evaluate_network(maps, {CODED: bits}, Memory(part=load_part(DRAM_PART)))
+
+
+def _layer_results(
+    stats: list[LayerStatistics], policy: Policy, maps: dict[str, MapSite], dram: NetworkCost
+) -> tuple[LayerResult, ...]:
     values = sum(layer.values for layer in stats)
     return tuple(
         LayerResult(
@@ -222,8 +237,10 @@ def _layer_results(stats: list[LayerStatistics], policy: Policy, maps: dict[str,
             snr_db=layer.snr_db,
             zero_share=layer.zero_share,
             traffic_share=layer.values / values,
+            dram_joules=coded.dram.joules,
+            baseline_dram_joules=baseline.dram.joules,
         )
-        for layer in stats
+        for layer, coded, baseline in zip(stats, dram[CODED].layers, dram[BASELINE].layers, strict=True)
     )
 
 

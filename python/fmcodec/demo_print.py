@@ -26,12 +26,13 @@ def _layer_table(result: DemoResult) -> Table:
         title=f"{result.network}: every coded feature map",
         caption="DCT n*: channels reordered | KLT r: r components kept | /d: and DCT over d x d\n"
         "ReLU6: coded before or after it, or there is none\n"
-        "bits per value of whole streams | ratio to 8 bits | dB of signal to noise\n"
-        "zeros among decoded values | share of all values",
+        "bits per value of whole streams | dB of signal to noise\n"
+        "zeros among decoded values | share of all values\n"
+        f"uJ of DRAM per image, written and read once, on {result.dram_part}",
     )
     for title in ("layer", "C x H x W", "transform", "ReLU6"):
         table.add_column(title, no_wrap=True)
-    for title in ("bits", "ratio", "dB", "zeros", "share"):
+    for title in ("bits", "dB", "zeros", "share", "uJ"):
         table.add_column(title, justify="right", no_wrap=True)
     for layer in result.layers:
         table.add_row(
@@ -40,10 +41,10 @@ def _layer_table(result: DemoResult) -> Table:
             layer.transform,
             layer.position,
             f"{layer.bits_per_value:.2f}",
-            f"{layer.ratio:.1f}",
             db(layer.snr_db),
             f"{layer.zero_share:.1%}",
             f"{layer.traffic_share:.1%}",
+            f"{layer.dram_joules * 1e6:.1f}",
         )
     return table
 

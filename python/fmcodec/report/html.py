@@ -30,7 +30,8 @@ def render_report(result: DemoResult) -> str:
             "bits_narrow": bits_plot(result, is_narrow=True),
             "snr_wide": snr_plot(result, is_narrow=False),
             "snr_narrow": snr_plot(result, is_narrow=True),
-            "energy": energy_plot(result),
+            "energy_wide": energy_plot(result, is_narrow=False),
+            "energy_narrow": energy_plot(result, is_narrow=True),
         },
     )
 

@@ -65,23 +65,21 @@ def snr_plot(result: DemoResult, *, is_narrow: bool) -> str:
         return _svg(figure, f"snr-{is_narrow}")
 
 
-def energy_plot(result: DemoResult) -> str:
-    """Energy of all maps of one image, uncoded and coded."""
+def energy_plot(result: DemoResult, *, is_narrow: bool) -> str:
+    """DRAM energy of every layer for one image, at 8 bits and coded."""
     from matplotlib.figure import Figure
 
-    values = [result.baseline_energy_joules * 1e3, result.energy_joules * 1e3]
+    uncoded = [layer.baseline_dram_joules * 1e6 for layer in result.layers]
+    coded = [layer.dram_joules * 1e6 for layer in result.layers]
     with _style():
-        figure = Figure(figsize=(5.2, 1.7), layout="constrained")
+        figure = Figure(figsize=(NARROW[0], 10.5) if is_narrow else (WIDE[0], 3.9), layout="constrained")
         axes = figure.add_subplot()
-        axes.barh([0, 1], values, color=[UNCODED, COLORS["after"]], height=0.62)
-        for place, value in enumerate(values):
-            axes.annotate(f"{value:.2f} mJ", (value, place), (5, 0), textcoords="offset points", va="center", color=INK)
-        axes.set_yticks([0, 1], ["8 bits", "coded"])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.18 * max(values))
-        axes.set_xlabel("DRAM energy of all maps of one image, mJ (mode fmtc2019)")
-        axes.grid(axis="x")
-        return _svg(figure, "energy")
+        _bars(axes, uncoded, [UNCODED] * len(uncoded), is_narrow, alpha=PALE)
+        _bars(axes, coded, _colors(result.layers), is_narrow)
+        _label_values(axes, "DRAM energy of one image, uJ", (0, 1.08 * max(*uncoded, *coded)), is_narrow)
+        _label_layers(axes, result.layers, is_narrow)
+        _legend(figure, result.layers, {"at 8 bits": UNCODED}, is_narrow)
+        return _svg(figure, f"energy-{is_narrow}")
 
 
 def _layer_figure(result: DemoResult, draw: Callable[[Any, Any], None], is_narrow: bool) -> str:
