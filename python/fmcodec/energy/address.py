@@ -93,7 +93,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         return self.banks * self.part.organisation.rows * self.row_bytes
 
     def locate(self, addresses: npt.NDArray[Any]) -> Location:
-        """Bank group, bank and row of each byte address."""
+        """Bank and row of each byte address."""
         organisation = self.part.organisation
         rest = np.asarray(addresses, dtype=np.int64) // self.burst_bytes
         columns = self.row_bytes // self.burst_bytes
@@ -106,7 +106,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         rest, bank = np.divmod(rest, organisation.banks_per_group)
         row, rank = np.divmod(rest, self.ranks)
         group = rank * organisation.bank_groups + group
-        return Location(group, group * organisation.banks_per_group + bank, row % organisation.rows)
+        return Location(group * organisation.banks_per_group + bank, row % organisation.rows)
 
     @property
     def clocks(self) -> Clocks:
@@ -115,9 +115,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Location(NamedTuple):
-    """Arrays of the same length: bank group (numbered over all ranks), bank (likewise) and row of each burst."""
+    """Arrays of the same length: bank of each burst, numbered rank by rank and group by group, and its row."""
 
-    group: IntArray
     bank: IntArray
     row: IntArray
 

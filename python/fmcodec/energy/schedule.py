@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fmcodec.energy.address import Clocks, IntArray, Memory
 
 STRETCH_BURSTS = 512
-# Longer than what a controller sees at a time, so that the ends of a stretch do not matter.
+# Fills the queues before a stretch counts, and keeps them filled until it ends.
 EDGE_BURSTS = 128
 # Bursts walked in one call, about 0.2 s; more are sampled, though never by fewer stretches of a stream than these.
 WALKED_BURSTS = 1 << 16
@@ -37,7 +37,6 @@ AGE_OFFSET = 1 << (PRECEDENCE_BITS - 2)
 class Stream(NamedTuple):
     """Bursts in the order in which the controller may serve them; see `Memory.locate`. All arrays have one length."""
 
-    group: IntArray
     bank: IntArray
     row: IntArray
     is_write: npt.NDArray[np.bool_]
@@ -62,7 +61,7 @@ def schedule(streams: Sequence[Stream], memory: Memory) -> list[Schedule]:
     --------
     >>> from fmcodec.energy.parts import load_part
     >>> memory = Memory(part=load_part("ddr3-1066-x16"))
-    >>> one = Stream(*np.zeros((3, 100), np.int64), np.zeros(100, bool))  # a hundred bursts of one row, 4 clocks each
+    >>> one = Stream(*np.zeros((2, 100), np.int64), np.zeros(100, bool))  # a hundred bursts of one row, 4 clocks each
     >>> schedule([one], memory)[0].clocks
     414.0
     """
