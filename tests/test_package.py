@@ -24,6 +24,7 @@ PUBLIC_MODULES = [
     "fmcodec.energy",
     "fmcodec.evaluation",
     "fmcodec.report",
+    "fmcodec.search",
 ]
 
 
