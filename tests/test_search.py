@@ -32,6 +32,7 @@ from fmcodec.search.problem import curves_of
 from fmcodec.search.sensitivity import channel_gradients, channel_weights
 from fmcodec.search.text import frontier_table, plot_frontier
 from fmcodec.torch import Candidate
+from fmcodec.torch.measure import LayerMeasure, PlanRules
 
 SMALL = Grid(
     candidates=(
@@ -121,6 +122,26 @@ def test_steps_of_weighted_channels() -> None:
     assert own[0].options[0].layer.spec.band_steps == (16,)
     with pytest.raises(ValueError, match="weighting is for"):
         Candidate(transform="dct", transform_size=4, weighting=0.5)
+
+
+def test_steps_of_weighted_components() -> None:
+    # Components are the channels themselves, the strongest first.
+    torch.manual_seed(7)
+    deviations = torch.tensor([1.0, 8.0, 2.0, 4.0])
+    maps = torch.randn(4, 4, 40, 40) * deviations.reshape(1, 4, 1, 1)
+    measured = LayerMeasure("none", np.array([0.2, 0.2, 3.2, 0.4]))
+    measured.update(maps, {"before"})
+    rules = PlanRules(0.25, "output", 2)
+    klt = Candidate(transform="klt", activation="before", weighting=0.5, refinement=16)
+    steps = measured.plan(klt, 1.0, rules).spec.band_steps
+    # Channels 1, 3, 2, 0 with weights 0.2, 0.4, 3.2, 0.2, around their geometric mean.
+    expected = np.array([0.2, 0.4, 3.2, 0.2]) ** -0.5
+    np.testing.assert_allclose(steps, 16 * expected / np.exp(np.log(expected).mean()), rtol=0.05)
+    # A component is not kept if its variance is below a twelfth of its own step squared.
+    factors = expected / np.exp(np.log(expected).mean())
+    for step in (1.0, 2.2, 4.5, 9.0):
+        worth = np.flatnonzero(np.array([8.0, 4.0, 2.0, 1.0]) ** 2 > (step * factors) ** 2 / 12)
+        assert measured.plan(klt, step, rules).spec.kept_band_count == worth[-1] + 1
 
 
 def test_dead_zones_are_added_in_the_transform_domain() -> None:

@@ -118,8 +118,8 @@ def _constraints(target_bits: float | None, options: dict[str, Any]) -> Constrai
 
 
 def _grid(options: dict[str, Any]) -> Grid:
-    from fmcodec.search import SEARCH_CANDIDATES, Grid
-    from fmcodec.search.options import RELATIVE_STEPS, with_dead_zones
+    from fmcodec.search import Grid
+    from fmcodec.search.options import RELATIVE_STEPS, SEARCH_CANDIDATES, with_dead_zones
 
     return Grid(
         candidates=with_dead_zones(SEARCH_CANDIDATES, options["dead_zones"]),

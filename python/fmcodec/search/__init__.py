@@ -2,14 +2,13 @@
 
 from fmcodec.search.frontier import Frontier, FrontierPoint
 from fmcodec.search.multipliers import needs_multipliers
-from fmcodec.search.options import SEARCH_CANDIDATES, Grid, LayerOptions, Option, measure_options
+from fmcodec.search.options import Grid, LayerOptions, Option, measure_options
 from fmcodec.search.problem import Constraints, Problem
 from fmcodec.search.search import SearchResult, search
 from fmcodec.search.sensitivity import Sensitivity, measure_sensitivity
 from fmcodec.search.strategies import Strategy, make_strategy, strategy_names
 
 __all__ = [
-    "SEARCH_CANDIDATES",
     "Constraints",
     "Frontier",
     "FrontierPoint",
