@@ -107,6 +107,41 @@ def test_mean_order() -> None:
     assert moments.mean_order() == (1, 3, 0, 2)
 
 
+class Branches(nn.Module):
+    """Two convolutions that read the same tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 1)
+        self.left, self.right = nn.Conv2d(12, 4, 1), nn.Conv2d(12, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shared = self.stem(x)
+        return self.left(shared) + self.right(shared)
+
+
+def test_layers_that_see_one_tensor_share_a_spec() -> None:
+    torch.manual_seed(0)
+    model, batches = Branches().eval(), make_batches()
+    names = ["left", "right"]
+    alone = calibrate(model, batches, names, where="input")
+    shared = calibrate(model, batches, names, where="input", same_map=[names])
+    assert shared.layers == alone.layers and list(shared.layers) == names
+    spec = shared.layers["left"].spec
+    assert spec is shared.layers["right"].spec and spec.transform == "klt"
+    # As long as nobody looks, the second layer may be anything.
+    other = calibrate(model, batches, {"stem": "none", "left": "none"}, same_map=[["left", "stem"]])
+    assert other.layers["stem"] == other.layers["left"]
+    for groups, message in [
+        ([["left", "stem"]], "must name layers that are coded"),
+        ([["left", "right"], ["right", "left"]], "each in one group"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            calibrate(model, batches, names, where="input", same_map=groups)
+    with pytest.raises(ValueError, match="activations differ"):
+        calibrate(model, batches, {"left": "relu", "right": "none"}, same_map=[names])
+
+
 def test_policy_covers_the_range_and_is_smallest() -> None:
     model = make_model()
     policy = calibrate(model, make_batches(), {"sparse": "relu", "smooth": "none"})

@@ -39,6 +39,7 @@ def calibrate(
     layers: Mapping[str, Activation | MapSite] | Iterable[str],
     *,
     where: Where = "output",
+    same_map: Iterable[Sequence[str]] = (),
     candidates: Sequence[Candidate] = DEFAULT_CANDIDATES,
     step_rule: StepRule | None = None,
     head_room: float = 0.25,
@@ -68,6 +69,9 @@ def calibrate(
         Module names; as a mapping, each with the activation that follows it in the model, or with its `MapSite`.
     where
         Whether the outputs or the inputs of the modules are coded, for those without a site.
+    same_map
+        Groups of layers that see the same tensor, such as the inputs of two convolutions: it is measured at the first
+        of each group, whose spec all of them share, its KLT included.
     candidates
         What is tried; those that come to the same for a layer are tried once.
     step_rule
@@ -95,7 +99,8 @@ def calibrate(
     Raises
     ------
     ValueError
-        A layer is unknown, there are no layers, candidates or batches, or a map holds NaN or infinity.
+        A layer is unknown, there are no layers, candidates or batches, layers of one map are not among the layers or
+        have other activations, or a map holds NaN or infinity.
     TypeError
         ``batches`` is an iterator, which could be walked through only once.
     """
@@ -106,11 +111,12 @@ def calibrate(
         raise TypeError("batches must be a list or another iterable that can be walked through more than once")
     report = progress or (lambda name, count: None)
 
-    places = {name: site.where for name, site in sites.items()}
+    first_of = _first_of(same_map, sites)
+    places = {name: site.where for name, site in sites.items() if name not in first_of}
     rules = {name: PlanRules(head_room, place, effort) for name, place in places.items()}
     rule = step_rule or relative_rms()
     wanted = wanted_moments(candidates)
-    measures = {name: LayerMeasure(site.activation) for name, site in sites.items()}
+    measures = {name: LayerMeasure(sites[name].activation) for name in places}
     digest = hashlib.sha256()
     batch_count = run(
         model,
@@ -140,7 +146,10 @@ def calibrate(
     if static_tables:
         chosen = _with_tables(model, batches, chosen, lambda count: report("tables", count))
     return Policy(
-        layers=chosen,
+        layers={
+            name: msgspec.structs.replace(chosen[first_of.get(name, name)], where=site.where)
+            for name, site in sites.items()
+        },
         provenance={
             "method": "fmcodec.torch.calibrate: smallest encoded size among candidates of equal step",
             "batches": f"{batch_count}, SHA-256 of their values {digest.hexdigest()}",
@@ -154,6 +163,21 @@ def calibrate(
 def _sites(layers: Mapping[str, Activation | MapSite] | Iterable[str], where: Where) -> dict[str, MapSite]:
     entries = layers.items() if isinstance(layers, Mapping) else [(name, MapSite(where)) for name in layers]
     return {name: entry if isinstance(entry, MapSite) else MapSite(where, entry) for name, entry in entries}
+
+
+def _first_of(groups: Iterable[Sequence[str]], sites: Mapping[str, MapSite]) -> dict[str, str]:
+    """The first layer of its group, for each of the others."""
+    first_of: dict[str, str] = {}
+    for first, *others in groups:
+        for name in others:
+            if first not in sites or name not in sites or name in first_of or first in first_of:
+                raise ValueError(
+                    f"same_map must name layers that are coded, each in one group, not {name!r}, {first!r}"
+                )
+            if sites[name].activation != sites[first].activation:
+                raise ValueError(f"{first!r} and {name!r} do not see the same map: their activations differ")
+            first_of[name] = first
+    return first_of
 
 
 def _digested(batches: Iterable[Any], digest: Any) -> Iterator[Any]:
