@@ -171,9 +171,7 @@ def _first_of(groups: Iterable[Sequence[str]], sites: Mapping[str, MapSite]) -> 
     for first, *others in groups:
         for name in others:
             if first not in sites or name not in sites or name in first_of or first in first_of:
-                raise ValueError(
-                    f"same_map must name layers that are coded, each in one group, not {name!r}, {first!r}"
-                )
+                raise ValueError(f"same_map must name coded layers, each in one group, not {first!r} with {name!r}")
             if sites[name].activation != sites[first].activation:
                 raise ValueError(f"{first!r} and {name!r} do not see the same map: their activations differ")
             first_of[name] = first
