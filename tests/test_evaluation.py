@@ -23,7 +23,7 @@ from fmcodec.evaluation import (
     load_network,
     quantized_weights,
 )
-from fmcodec.evaluation.metrics import is_in_top, kl_divergence, mean, paired_difference, proportion, psnr, ssim
+from fmcodec.evaluation.metrics import is_in_top, kl_divergence, mean, paired_difference, proportion, psnr, ssim, uqi
 from fmcodec.policy import LayerPolicy, Policy
 from fmcodec.torch import wrap
 
@@ -233,6 +233,9 @@ def test_images_as_outputs() -> None:
     assert result.coded.output_psnr_db.value == pytest.approx(sum(psnr(reference, output, 1.0)) / 3)
     assert result.coded.target_ssim is not None
     assert result.coded.target_ssim.value == pytest.approx(sum(ssim(images, output, 1.0)) / 3)
+    assert result.coded.target_uqi is not None and result.coded.output_uqi is not None
+    assert result.coded.target_uqi.value == pytest.approx(sum(uqi(images, output)) / 3)
+    assert result.coded.output_uqi.value == pytest.approx(sum(uqi(reference, output)) / 3)
     assert result.uncompressed.target_psnr_db is not None
     assert result.uncompressed.output_psnr_db is None
     assert result.coded.top1 is None
@@ -319,3 +322,22 @@ def test_likeness_of_images() -> None:
         assert value == pytest.approx(expected, abs=1e-9)
     with pytest.raises(ValueError, match="at least 11"):
         ssim(x[..., :10], y[..., :10], 1.0)
+
+
+def test_universal_quality_index() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(1, 1, 8, 9, generator=generator, dtype=torch.float64)
+    y = 0.5 * x + 0.1 * torch.rand(x.shape, generator=generator, dtype=torch.float64)
+    expected = []
+    for first in (0, 1):  # two blocks
+        a, b = x[0, 0, :, first : first + 8].flatten(), y[0, 0, :, first : first + 8].flatten()
+        covariance = ((a - a.mean()) * (b - b.mean())).mean()
+        spread = ((a - a.mean()) ** 2).mean() + ((b - b.mean()) ** 2).mean()
+        expected.append(4 * covariance * a.mean() * b.mean() / (spread * (a.mean() ** 2 + b.mean() ** 2)))
+    assert uqi(x, y) == [pytest.approx(float(sum(expected)) / 2)]
+    assert uqi(x, x) == [pytest.approx(1.0)]
+    flat = torch.ones_like(x)
+    assert uqi(flat, 3 * flat) == [pytest.approx(2 * 3 / (1 + 9))]
+    assert uqi(0 * x, 0 * x) == [1.0]
+    with pytest.raises(ValueError, match="at least 8"):
+        uqi(x[..., :7, :], y[..., :7, :])

@@ -43,8 +43,8 @@ class PackedJob(NamedTuple):
 class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one variant of the network answered: one entry per image, or none where a number does not apply.
 
-    ``agrees``, ``kl_nats``, ``output_psnr_db`` and ``output_ssim`` compare with the uncompressed network;
-    ``is_top1``, ``is_top5``, ``target_psnr_db`` and ``target_ssim`` with the target.
+    ``agrees``, ``kl_nats``, ``output_psnr_db``, ``output_ssim`` and ``output_uqi`` compare with the uncompressed network;
+    ``is_top1``, ``is_top5``, ``target_psnr_db``, ``target_ssim`` and ``target_uqi`` with the target.
     """
 
     is_top1: tuple[bool, ...] = ()
@@ -53,8 +53,10 @@ class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
     kl_nats: tuple[float, ...] = ()
     target_psnr_db: tuple[float, ...] = ()
     target_ssim: tuple[float, ...] = ()
+    target_uqi: tuple[float, ...] = ()
     output_psnr_db: tuple[float, ...] = ()
     output_ssim: tuple[float, ...] = ()
+    output_uqi: tuple[float, ...] = ()
 
 
 class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,8 +228,10 @@ def _pictures(
     return AnswerRecord(
         target_psnr_db=() if targets is None else _finite(metrics.psnr(targets, output, peak)),
         target_ssim=() if targets is None else tuple(metrics.ssim(targets, output, peak)),
+        target_uqi=() if targets is None else tuple(metrics.uqi(targets, output)),
         output_psnr_db=() if reference is None else _finite(metrics.psnr(reference, output, peak)),
         output_ssim=() if reference is None else tuple(metrics.ssim(reference, output, peak)),
+        output_uqi=() if reference is None else tuple(metrics.uqi(reference, output)),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 Z95 = 1.959963984540054
 
 # Of Wang et al., below: the window, and the constants of the two quotients.
+UQI_BLOCK = 8
 WINDOW = 11
 WINDOW_DEVIATION = 1.5
 K1, K2 = 0.01, 0.03
@@ -94,6 +95,32 @@ def ssim(reference: torch.Tensor, other: torch.Tensor, peak: float) -> list[floa
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return [float(value) for value in (luminance * structure).flatten(1).mean(1)]
+
+
+def uqi(reference: torch.Tensor, other: torch.Tensor) -> list[float]:
+    """Universal quality index of each image (N, C, H, W), the mean of its channels.
+
+    Source: Z. Wang and A. C. Bovik, "A universal image quality index", IEEE Signal Processing Letters 9(3), 2002: blocks
+    of 8 x 8 at all places. Where the index is 0 / 0, blocks of one value each, it is their likeness in mean alone, and 1
+    if both are 0.
+
+    Raises
+    ------
+    ValueError
+        The images are smaller than the blocks.
+    """
+    if min(reference.shape[-2:]) < UQI_BLOCK:
+        raise ValueError(f"UQI needs images of at least {UQI_BLOCK} x {UQI_BLOCK}, not {tuple(reference.shape[-2:])}")
+    blocks_x, blocks_y = (
+        images.double().unfold(2, UQI_BLOCK, 1).unfold(3, UQI_BLOCK, 1).flatten(4) for images in (reference, other)
+    )
+    mean_x, mean_y = blocks_x.mean(4), blocks_y.mean(4)
+    variances = blocks_x.var(4, correction=0) + blocks_y.var(4, correction=0)
+    covariance = ((blocks_x - mean_x[..., None]) * (blocks_y - mean_y[..., None])).mean(4)
+    powers = mean_x**2 + mean_y**2
+    luminance = torch.where(powers > 0, 2 * mean_x * mean_y / powers, 1.0)
+    structure = torch.where(variances > 0, 2 * covariance / variances, 1.0)
     return [float(value) for value in (luminance * structure).flatten(1).mean(1)]
 
 

@@ -30,9 +30,9 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
         Share of the images with the top-1 class of the uncompressed network.
     kl_nats
         Kullback-Leibler divergence of the softmax of the output from that of the uncompressed network.
-    target_psnr_db, target_ssim
+    target_psnr_db, target_ssim, target_uqi
         Likeness of output and target image.
-    output_psnr_db, output_ssim
+    output_psnr_db, output_ssim, output_uqi
         Likeness of output and uncompressed output; 200 dB stand for equality.
     """
 
@@ -44,8 +44,10 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     kl_nats: Estimate | None = None
     target_psnr_db: Estimate | None = None
     target_ssim: Estimate | None = None
+    target_uqi: Estimate | None = None
     output_psnr_db: Estimate | None = None
     output_ssim: Estimate | None = None
+    output_uqi: Estimate | None = None
 
 
 class LayerEvaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,8 +243,10 @@ def _answers(record: AnswerRecord, reference: AnswerRecord | None) -> Answers:
         kl_nats=of(record.kl_nats),
         target_psnr_db=of(record.target_psnr_db),
         target_ssim=of(record.target_ssim),
+        target_uqi=of(record.target_uqi),
         output_psnr_db=of(record.output_psnr_db),
         output_ssim=of(record.output_ssim),
+        output_uqi=of(record.output_uqi),
     )
 
 

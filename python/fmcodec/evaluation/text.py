@@ -14,8 +14,10 @@ ANSWER_TITLES = {
     "kl_nats": ("divergence from uncompressed, nats", False),
     "target_psnr_db": ("PSNR against the target, dB", False),
     "target_ssim": ("SSIM against the target", False),
+    "target_uqi": ("UQI against the target", False),
     "output_psnr_db": ("PSNR against uncompressed, dB", False),
     "output_ssim": ("SSIM against uncompressed", False),
+    "output_uqi": ("UQI against uncompressed", False),
 }
 
 
