@@ -43,8 +43,8 @@ class PackedJob(NamedTuple):
 class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one variant of the network answered: one entry per image, or none where a number does not apply.
 
-    ``agrees``, ``kl_nats``, ``output_psnr_db``, ``output_ssim`` and ``output_uqi`` compare with the uncompressed network;
-    ``is_top1``, ``is_top5``, ``target_psnr_db``, ``target_ssim`` and ``target_uqi`` with the target.
+    ``agrees``, ``kl_nats``, ``output_psnr_db``, ``output_ssim`` and ``output_uqi`` compare with the uncompressed
+    network; ``is_top1``, ``is_top5``, ``target_psnr_db``, ``target_ssim`` and ``target_uqi`` with the target.
     """
 
     is_top1: tuple[bool, ...] = ()

@@ -101,9 +101,9 @@ def ssim(reference: torch.Tensor, other: torch.Tensor, peak: float) -> list[floa
 def uqi(reference: torch.Tensor, other: torch.Tensor) -> list[float]:
     """Universal quality index of each image (N, C, H, W), the mean of its channels.
 
-    Source: Z. Wang and A. C. Bovik, "A universal image quality index", IEEE Signal Processing Letters 9(3), 2002: blocks
-    of 8 x 8 at all places. Where the index is 0 / 0, blocks of one value each, it is their likeness in mean alone, and 1
-    if both are 0.
+    Source: Z. Wang and A. C. Bovik, "A universal image quality index", IEEE Signal Processing Letters 9(3), 2002:
+    blocks of 8 x 8 at all places. Where the index is 0 / 0, blocks of one value each, it is their likeness in mean
+    alone, and 1 if both are 0.
 
     Raises
     ------
