@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 # Groups of layers, each measured by one task: more than workers, so that none waits long for the last, and so many that
 # the bases of a group do not fill the memory, but not more, because the network runs anew for each.
-GROUPS = 12
+GROUPS = 16
 
 
 class Job(NamedTuple):
