@@ -160,8 +160,10 @@ def _print(frontier: Frontier) -> None:
     accuracy = "" if frontier.top1 is None else f", top-1 of the uncompressed network {frontier.top1:.1f} %"
     title = f"{frontier.network}: {frontier.images} images{accuracy}"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title)
-    for index, column in enumerate(COLUMNS):
-        table.add_column(column, justify="right" if 0 < index < len(COLUMNS) - 1 else "left", no_wrap=True)
+    # All columns are in frontier.md; these fit a terminal.
+    shown = [index for index, column in enumerate(COLUMNS) if column not in ("predicted", "bases")]
+    for index in shown:
+        table.add_column(COLUMNS[index], justify="right" if 0 < index < len(COLUMNS) - 1 else "left", no_wrap=True)
     for row in frontier_rows(frontier):
-        table.add_row(*row)
+        table.add_row(*(row[index] for index in shown))
     Console().print(table)

@@ -183,10 +183,10 @@ def measure_options(
         layer.begin([(candidate, step) for candidate in grid.candidates for step in grid.coarse_steps])
     run(model, batches[: grid.coarse_batches], places, lambda name, x: layers[name].try_all(x))
     for layer in layers.values():
-        layer.begin([(candidate, step) for candidate in layer.best() for step in grid.relative_steps])
-        layer.add_level_widths()
+        layer.begin_last()
     run(model, batches, places, lambda name, x: layers[name].try_all(x))
-    return [layer.options(name) for name, layer in layers.items()]
+    # One after the other, each with its matrices, which are freed then.
+    return [layers.pop(name).options(name) for name in sites]
 
 
 def smallest_faithful(points: Sequence[tuple[float, float]]) -> int:
@@ -225,22 +225,19 @@ class _Layer:
         for candidate, step in plans:
             self._add(_Plan(candidate, step))
 
-    def add_level_widths(self) -> None:
+    def begin_last(self) -> None:
+        """Plans the pass over all steps of the best candidates."""
+        self.begin([(candidate, step) for candidate in self._best() for step in self._grid.relative_steps])
         low, high = min(0.0, self._measure.range.minimum), max(0.0, self._measure.range.maximum)
         for width in self._grid.level_widths:
             spec = CodecSpec.for_range(low, high, bits=width)
             self._add(_Plan(Candidate(), spec.step / self._rms, width))
+        self._measure.forget_components()
 
     def try_all(self, x: torch.Tensor) -> None:
         held_out = self._measure.held_out(x)
         for trial, _ in self._trials.values() if held_out.numel() else ():
             trial.add(held_out, self._site.activation, threads=1, embed_spec=False)
-
-    def best(self) -> list[Candidate]:
-        """Candidates that have a point on the lower convex hull."""
-        tried = list(self._trials.values())
-        points = [(trial.squared_error, float(trial.size_bytes)) for trial, _ in tried]
-        return list(dict.fromkeys(tried[index][1].candidate for index in lower_hull(points)))
 
     def options(self, name: str) -> LayerOptions:
         """What the last pass measured."""
@@ -254,6 +251,12 @@ class _Layer:
             options=tuple(self._option(trial, plan) for trial, plan in self._useful()),
             weights=None if self._measure.weights is None else tuple(self._measure.weights.tolist()),
         )
+
+    def _best(self) -> list[Candidate]:
+        """Candidates that have a point on the lower convex hull."""
+        tried = list(self._trials.values())
+        points = [(trial.squared_error, float(trial.size_bytes)) for trial, _ in tried]
+        return list(dict.fromkeys(tried[index][1].candidate for index in lower_hull(points)))
 
     def _useful(self) -> list[tuple[Trial, _Plan]]:
         """Trials that no other one beats, plain quantization, and the choice of calibration at each step.

@@ -33,6 +33,9 @@ Method = Literal["quantization", "noise", "fisher"]
 # Errors that are injected, as steps of rounding relative to the root mean square of the map.
 PROBE_STEPS = (0.1, 0.4)
 
+# A backward pass keeps all maps of its images.
+BACKWARD_IMAGES = 2
+
 
 class Sensitivity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Divergence of the output by the squared error of one map.
@@ -241,7 +244,7 @@ def channel_gradients(
 ) -> dict[str, Weights]:
     """Mean squared gradient of the log-likelihood of answers with respect to the values of each channel of each map.
 
-    Answers are drawn from the output of the network, one for each image, by one backward pass for each batch. Values at
+    Answers are drawn from the output of the network, one for each image, by backward passes. Values at
     which the gradient is exactly 0, where an activation is flat, are left out of the mean: errors are 0 there, too.
 
     Parameters
@@ -273,7 +276,7 @@ def channel_gradients(
         return watch
 
     with torch.enable_grad(), _changed(model, {name: (site, watched(name)) for name, site in sites.items()}):
-        for batch in batches:
+        for batch in (part for whole in batches for part in torch.split(whole, BACKWARD_IMAGES)):
             inputs = batch.detach().clone().requires_grad_(True)
             # In-place operations must not meet a leaf.
             output = model(inputs.clone())

@@ -21,9 +21,9 @@ from fmcodec.torch.wrap import wrap
 
 Result = TypeVar("Result")
 
-# Groups of layers, each measured by one task. More than workers, so that none waits long for the last; not many more,
-# because the network runs anew for each.
-GROUPS = 8
+# Groups of layers, each measured by one task: more than workers, so that none waits long for the last, and so many that
+# the bases of a group do not fill the memory, but not more, because the network runs anew for each.
+GROUPS = 16
 
 
 class Job(NamedTuple):

@@ -182,6 +182,10 @@ class LayerMeasure:
         )
         return LayerPolicy(spec=spec, where=rules.where, activation=activation)
 
+    def forget_components(self) -> None:
+        """Frees the matrices of KLTs that were planned; those of later plans are computed anew."""
+        self._components.clear()
+
     def _step_factors(self, candidate: Candidate, shares: Weights | None = None) -> Weights | None:
         """Steps of channels, or of components that have shares of them, relative to their geometric mean."""
         if not candidate.weighting or self.weights is None:
