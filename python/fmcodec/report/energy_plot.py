@@ -28,7 +28,7 @@ def system_energy_plot(cost: NetworkCost, is_narrow: bool) -> Any:
     axes.set_yticks(range(len(totals)), [system.name for system in cost.systems])
     axes.set_ylim(len(totals) - 0.4, -0.6)
     axes.set_xlim(0, 1.12 * max(totals))
-    axes.set_xlabel("energy of one image, mJ; beside each bar its ratio to 8 bits")
+    axes.set_xlabel("energy of one image, mJ, and its ratio to 8 bits")
     axes.grid(axis="x")
     figure.legend(loc="outside upper left", ncols=2 if is_narrow else len(COLORS), columnspacing=1.4)
     return figure

@@ -12,8 +12,9 @@ from fmcodec.report.frontier_plot import POLICY
 from fmcodec.report.report import Report
 from fmcodec.systems.comparison import Comparison
 
-# Longer arrays of a policy are told by their length.
+# Longer arrays of a policy, and longer strings of encoded bytes, are told by their length.
 LONGEST_ARRAY = 8
+LONGEST_STRING = 64
 
 
 def report_tiles(report: Report) -> list[tuple[str, str, str]]:
@@ -134,6 +135,6 @@ def _shortened(value: Any) -> Any:
         return {key: _shortened(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return f"{len(value)} entries" if len(value) > LONGEST_ARRAY else [_shortened(entry) for entry in value]
-    if isinstance(value, str) and len(value) > 1000:
+    if isinstance(value, str) and len(value) > LONGEST_STRING and " " not in value:
         return f"{len(value)} characters"
     return value
