@@ -15,9 +15,9 @@ for package in ("torch", "matplotlib", "jinja2"):
     pytest.importorskip(package)
 
 from fmcodec.report import AccuracyResult, DemoResult, LayerResult, render_demo, write_demo  # noqa: E402
+from fmcodec.report.demo_text import totals  # noqa: E402
 from fmcodec.report.layer_plots import COLORS, bits_plot, energy_plot, sections_plot, snr_plot  # noqa: E402
 from fmcodec.report.style import Draw, page_plot  # noqa: E402
-from fmcodec.report.text import totals  # noqa: E402
 
 LAYERS = tuple(
     LayerResult(

@@ -24,7 +24,7 @@ from fmcodec.evaluation import ArraySamples, Evaluation, MapSite, Network, Netwo
 from fmcodec.policy import LayerPolicy, Policy  # noqa: E402
 from fmcodec.report import Report, load_report, render_report  # noqa: E402
 from fmcodec.report.energy_plot import system_energy_plot  # noqa: E402
-from fmcodec.report.frontier_plot import POLICY, frontier_plot  # noqa: E402
+from fmcodec.report.frontier_plot import MEASURES, POLICY, Line, Point, frontier_plot  # noqa: E402
 from fmcodec.report.layers import transform_kind, transform_name  # noqa: E402
 from fmcodec.report.report_text import policy_text  # noqa: E402
 from fmcodec.search import Frontier, FrontierPoint  # noqa: E402
@@ -198,6 +198,21 @@ def test_frontier_has_the_points(full: Report) -> None:
     assert "FMTC, published" in labels and POLICY in labels
     published = next(line for line in accuracy.lines if line.get_label() == "FMTC, published")
     assert (4.24, pytest.approx(-0.03)) in list(zip(*published.get_data(), strict=True))
+
+
+def test_a_large_loss_does_not_hide_small_ones() -> None:
+    def axis(*changes: float) -> Any:
+        points = [Point(1.0 + index, change, 0.5, 1.0 + index) for index, change in enumerate(changes)]
+        lines = [Line("some", {name: [] for name in MEASURES} | {"top1_difference": points})]
+        return frontier_plot(lines, "a network", False).axes[0]
+
+    assert axis(-4.0, 0.5).get_yscale() == "linear"
+    axes = axis(-70.0, -1.0, 0.5)
+    assert "logarithmic below -2" in axes.get_ylabel()
+    ticks = dict(zip(axes.get_yticks(), (label.get_text() for label in axes.get_yticklabels()), strict=True))
+    assert ticks == {0: "0", -1: "-1", -2: "-2", -5: "-5", -10: "-10", -20: "-20", -50: "-50"}
+    low, high = axes.get_ylim()
+    assert low < -70.5 and high > 1.0 - 1e-9
 
 
 def test_networks_that_give_images() -> None:

@@ -25,6 +25,11 @@ POLICY = "this policy"
 COLORS = ("#3f74d6", "#d98324", "#58a58c", "#9457c4", "#c9584c", "#8a6d3b", "#d16ba5", "#7a8599", "#a3a635", "#2fa8c2")
 MARKERS = "osD^vP*X<>phd"
 PUBLISHED_MARKERS = "*x+1"
+LEGEND_COLUMNS = {False: 5, True: 2}
+# From which loss of accuracy on, in points, the axis is no longer linear, and its ticks then.
+LARGE_LOSS = -15
+LINEAR_LOSSES = (-1, -2)
+LOGARITHMIC_LOSSES = (-5, -10, -20, -50, -100)
 # The lowest divergence that is drawn: below, answers are the same to the accuracy of float32.
 LEAST_DIVERGENCE = 1e-6
 
@@ -94,37 +99,44 @@ def frontier_plot(lines: Sequence[Line], network: str, is_narrow: bool) -> Any:
     A pale mark beside a point is the same point as the authors of the system count it. Published results of the network
     are in the panel of accuracy; those whose loss is not known are vertical lines.
     """
-    from matplotlib.figure import Figure
-
     measures = [name for name in MEASURES if any(line.points[name] for line in lines)]
     published = published_points(network) if ACCURACY in measures else []
-    labels = [line.label for line in lines] + list(dict.fromkeys(point.system for point in published))
-    # Room for the legend above the panels.
-    columns = 2 if is_narrow else 5
-    legend_height = 0.25 * -(-len(labels) // columns)
-    if is_narrow:
-        figure = Figure(figsize=(NARROW, 3.9 * len(measures) + legend_height), layout="constrained")
-        all_axes = figure.subplots(len(measures), 1, squeeze=False)[:, 0]
-    else:
-        figure = Figure(figsize=(WIDE, 4.6 + legend_height), layout="constrained")
-        all_axes = figure.subplots(1, len(measures), squeeze=False)[0]
+    labels = [*(line.label for line in lines), *dict.fromkeys(_published_label(point) for point in published)]
+    figure, all_axes = _panels(len(measures), len(labels), is_narrow)
     for axes, measure in zip(all_axes, measures, strict=True):
-        for index, line in enumerate(lines):
-            _draw(axes, line.label, line.points[measure], index)
         axes.set_ylabel(MEASURES[measure][0])
         axes.set_xlabel("bits per value, whole streams")
         axes.grid()
+        for index, line in enumerate(lines):
+            _draw(axes, line.label, line.points[measure], index)
+        points = [point for line in lines for point in line.points[measure]]
         if measure == ACCURACY:
             axes.axhline(0, color=ink(), linewidth=0.8, zorder=1)
             _draw_published(axes, published)
+            _scale_accuracy(axes, points)
         if measure == DIVERGENCE:
-            _scale_divergence(axes, [point for line in lines for point in line.points[measure]])
-        axes.set_xlim(left=0)
+            _scale_divergence(axes, points)
+    right = max(axes.get_xlim()[1] for axes in all_axes)
     handles: dict[str, Any] = {}
     for axes in all_axes:
+        axes.set_xlim(0, right)
         handles.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns, columnspacing=1.4)
+    # Matplotlib has those with error bars last.
+    shown = {label: handles[label] for label in labels if label in handles}
+    columns = LEGEND_COLUMNS[is_narrow]
+    figure.legend(shown.values(), shown.keys(), loc="outside upper left", ncols=columns, columnspacing=1.4)
     return figure
+
+
+def _panels(count: int, label_count: int, is_narrow: bool) -> tuple[Any, Sequence[Any]]:
+    """A figure with its panels, below each other or side by side, and room for the legend above them."""
+    from matplotlib.figure import Figure
+
+    legend_height = 0.25 * -(-label_count // LEGEND_COLUMNS[is_narrow])
+    size = (NARROW, 3.9 * count + legend_height) if is_narrow else (WIDE, 4.6 + legend_height)
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (count, 1) if is_narrow else (1, count)
+    return figure, list(figure.subplots(*shape, squeeze=False).flat)
 
 
 def _draw(axes: Any, label: str, points: Sequence[Point], index: int) -> None:
@@ -155,12 +167,29 @@ def _draw(axes: Any, label: str, points: Sequence[Point], index: int) -> None:
     )
 
 
+def _scale_accuracy(axes: Any, points: Sequence[Point]) -> None:
+    """Beside the loss of a system that fails, those of interest would all look like none: then both have room."""
+    lowest = min(point.value - point.error for point in points)
+    if lowest < LARGE_LOSS:
+        axes.set_yscale("symlog", linthresh=-LINEAR_LOSSES[-1], linscale=1.5)
+        highest = max(point.value + point.error for point in points)
+        axes.set_ylim(1.3 * lowest, max(1.0, 1.2 * highest))
+        losses = [0, *LINEAR_LOSSES, *(loss for loss in LOGARITHMIC_LOSSES if loss > 1.3 * lowest)]
+        axes.set_yticks(losses, [str(loss) for loss in losses], minor=False)
+        axes.set_yticks([], minor=True)
+        axes.set_ylabel(f"{MEASURES[ACCURACY][0]},\nlogarithmic below {LINEAR_LOSSES[-1]}")
+
+
 def _scale_divergence(axes: Any, points: Sequence[Point]) -> None:
     """A logarithmic axis around the points: a standard error as large as its value would reach down to nothing."""
     values = [point.value for point in points if point.value > LEAST_DIVERGENCE]
     if values:
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(min(values) / 2, 1.6 * max(point.value + point.error for point in points))
+
+
+def _published_label(point: PublishedPoint) -> str:
+    return f"{point.system}, published"
 
 
 def _draw_published(axes: Any, points: Sequence[PublishedPoint]) -> None:
@@ -176,7 +205,7 @@ def _draw_published(axes: Any, points: Sequence[PublishedPoint]) -> None:
                 markersize=7,
                 linestyle=":",
                 linewidth=0.9,
-                label=f"{system}, published",
+                label=_published_label(own[0]),
                 zorder=2,
                 **style,
             )
@@ -184,7 +213,7 @@ def _draw_published(axes: Any, points: Sequence[PublishedPoint]) -> None:
             if point.top1_difference is None:
                 axes.axvline(point.bits_per_value, linestyle=":", linewidth=1, zorder=1, **style)
                 axes.annotate(
-                    f"{system}, published",
+                    _published_label(point),
                     (point.bits_per_value, 0.02),
                     (3, 0),
                     xycoords=axes.get_xaxis_transform(),

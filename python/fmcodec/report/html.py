@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fmcodec.report.demo_text import tiles, totals
 from fmcodec.report.layer_plots import bits_plot, energy_plot, sections_plot, snr_plot
 from fmcodec.report.plots import report_plots
 from fmcodec.report.report import Report
@@ -12,7 +13,6 @@ from fmcodec.report.report_text import accuracy_sources, introduction, measure, 
 from fmcodec.report.result import DemoResult
 from fmcodec.report.style import Draw, page_plot
 from fmcodec.report.tables import layer_table, report_tables
-from fmcodec.report.text import tiles, totals
 
 
 def render_demo(result: DemoResult) -> str:

@@ -9,11 +9,11 @@ from fmcodec.energy import NetworkCost
 from fmcodec.energy.plots import COLORS, layer_terms
 from fmcodec.evaluation import Evaluation
 from fmcodec.policy import Policy
+from fmcodec.report.demo_text import db
 from fmcodec.report.frontier_plot import POLICY
 from fmcodec.report.layers import transform_name
 from fmcodec.report.report import Report, system_name
 from fmcodec.report.result import LayerResult
-from fmcodec.report.text import db
 from fmcodec.search.text import COLUMNS as FRONTIER_COLUMNS
 from fmcodec.search.text import frontier_rows
 from fmcodec.systems.comparison import COLUMNS as COMPARISON_COLUMNS
