@@ -26,10 +26,10 @@ COLORS = ("#3f74d6", "#d98324", "#58a58c", "#9457c4", "#c9584c", "#8a6d3b", "#d1
 MARKERS = "osD^vP*X<>phd"
 PUBLISHED_MARKERS = "*x+1"
 LEGEND_COLUMNS = {False: 5, True: 2}
-# From which loss of accuracy on, in points, the axis is no longer linear, and its ticks then.
+# Points of accuracy: a loss from which on the axis is logarithmic, its part that stays linear, and its ticks then.
 LARGE_LOSS = -15
-LINEAR_LOSSES = (-1, -2)
-LOGARITHMIC_LOSSES = (-5, -10, -20, -50, -100)
+LINEAR_RANGE = 2
+ACCURACY_TICKS = (-100, -50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
 # The lowest divergence that is drawn: below, answers are the same to the accuracy of float32.
 LEAST_DIVERGENCE = 1e-6
 
@@ -171,13 +171,13 @@ def _scale_accuracy(axes: Any, points: Sequence[Point]) -> None:
     """Beside the loss of a system that fails, those of interest would all look like none: then both have room."""
     lowest = min(point.value - point.error for point in points)
     if lowest < LARGE_LOSS:
-        axes.set_yscale("symlog", linthresh=-LINEAR_LOSSES[-1], linscale=1.5)
-        highest = max(point.value + point.error for point in points)
-        axes.set_ylim(1.3 * lowest, max(1.0, 1.2 * highest))
-        losses = [0, *LINEAR_LOSSES, *(loss for loss in LOGARITHMIC_LOSSES if loss > 1.3 * lowest)]
-        axes.set_yticks(losses, [str(loss) for loss in losses], minor=False)
+        axes.set_yscale("symlog", linthresh=LINEAR_RANGE, linscale=1)
+        low, high = 1.3 * lowest, max(1.0, 1.2 * max(point.value + point.error for point in points))
+        axes.set_ylim(low, high)
+        ticks = [tick for tick in ACCURACY_TICKS if low <= tick <= high]
+        axes.set_yticks(ticks, [str(tick) for tick in ticks])
         axes.set_yticks([], minor=True)
-        axes.set_ylabel(f"{MEASURES[ACCURACY][0]},\nlogarithmic below {LINEAR_LOSSES[-1]}")
+        axes.set_ylabel(f"{MEASURES[ACCURACY][0]},\nlogarithmic beyond {LINEAR_RANGE}")
 
 
 def _scale_divergence(axes: Any, points: Sequence[Point]) -> None:

@@ -76,16 +76,20 @@ def introduction(report: Report) -> str:
             f"{report.evaluation.samples} were encoded to streams and decoded again while the network ran, "
             f"{report.evaluation.batch_size} images in a stream."
         )
+        if report.evaluation.weight_bits is not None:
+            parts.append(f"Its weights were quantized to {report.evaluation.weight_bits} bits as well.")
     if report.comparison is not None:
         count = len({point.system for point in report.comparison.points})
         parts.append(f"{count} {'system was' if count == 1 else 'systems were'} run on the same network.")
     if report.frontier is not None:
-        parts.append(f"A search proposed {len(report.frontier.points)} policies.")
+        count = len(report.frontier.points)
+        parts.append(f"A search proposed {count} {'policy' if count == 1 else 'policies'}.")
     if not parts:
         parts.append("A policy, not yet measured.")
     else:
         parts.append(
-            "Every number on this page was measured or follows from measured ones, unless it is said to be published."
+            "Every number on this page was measured, or worked out by the energy model from measured bits, unless it is"
+            " said to be published."
         )
     return " ".join(parts)
 
