@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fmcodec import CodecSpec
+from fmcodec.energy import EnergyObjective, FeatureMap, Memory, load_part
 from fmcodec.evaluation import ArraySamples, MapSite, Network
 from fmcodec.policy import LayerPolicy
 from fmcodec.search.options import LayerOptions, Option
@@ -76,6 +77,10 @@ class TinyNet(nn.Module):
         return 20 * logits
 
 
+SHAPES = {"first": (8, 16, 16), "second": (12, 8, 8), "third": (8, 8, 8)}
+MEMORY = Memory(part=load_part("lpddr4-3200-x16"))
+# An objective as docs/search.md has it.
+joules = EnergyObjective([FeatureMap(name=name, shape=shape) for name, shape in SHAPES.items()], MEMORY).of_map
 SITES = {name: MapSite(activation="relu") for name in ("first", "second", "third")}
 
 

@@ -24,9 +24,10 @@ from fmcodec.evaluation import (  # noqa: E402
     load_network,
 )
 from fmcodec.policy import Policy  # noqa: E402
+from fmcodec.report.plots import save_frontier  # noqa: E402
+from fmcodec.report.report import Report  # noqa: E402
 from fmcodec.systems import SYSTEMS, System  # noqa: E402
 from fmcodec.systems.comparison import Comparison, compare, comparison_table  # noqa: E402
-from fmcodec.systems.frontier_plot import plot_frontiers  # noqa: E402
 from fmcodec.systems.published import PUBLISHED, published_points  # noqa: E402
 from fmcodec.torch import calibrate  # noqa: E402
 
@@ -164,7 +165,7 @@ def test_comparison_of_images(tmp_path: Path, folder: Path) -> None:
     assert comparison.measure == "PSNR of the output against the uncompressed output, dB"
     fine, coarse = (point.difference.value for point in comparison.points[:2])
     assert fine > coarse > 10
-    plot_frontiers(comparison, tmp_path / "plot.png")
+    save_frontier(Report(comparison=comparison), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
     assert "| zvc | 8 |" in comparison_table(comparison)
     with pytest.raises(ValueError, match="at least one system"):

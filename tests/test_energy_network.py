@@ -181,6 +181,16 @@ def test_objective_follows_the_model() -> None:
         exact = evaluate_network(maps, {"x": bits}, DDR3)["x"].joules
         assert objective(bits) == pytest.approx(exact, rel=0.01)
     assert objective({"conv6": 12.0}) == objective({})
+    values = {item.name: math.prod(item.shape) for item in maps}
+    each = [
+        objective.of_map(name, values[name], bits * values[name])
+        for name, bits in zip(values, (2.6, 4.7, 0.7), strict=True)
+    ]
+    assert sum(each) == pytest.approx(objective({"conv6": 2.6, "conv7": 4.7, "conv8": 0.7}))
+    with pytest.raises(FmcodecError, match="conv6: the map has 100352 values, not 3"):
+        objective.of_map("conv6", 3, 1.0)
+    with pytest.raises(FmcodecError, match="no map 'conv9'"):
+        objective.of_map("conv9", 3, 1.0)
     with pytest.raises(FmcodecError, match="no map 'conv9'"):
         objective({"conv9": 1.0})
     with pytest.raises(FmcodecError, match="bits per value"):

@@ -101,3 +101,14 @@ def test_errors_are_one_line(data: Path, tmp_path: Path) -> None:
 def test_command_in_provenance_has_no_workers() -> None:
     assert _command(["/bin/fmcodec", "search", "net", "--workers", "3", "--seed", "1"]) == "fmcodec search net --seed 1"
     assert _command(["fmcodec", "search", "--workers=2", "net"]) == "fmcodec search net"
+
+
+def test_energy_is_an_objective(data: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, options in {"bits": (), "joules": ("--objective", "search_problems:joules")}.items():
+        result = run(NETWORK, "--data", data, "--output", tmp_path / name, *FAST, *options)
+        assert result.exit_code == 0, result.output
+        found[name] = Frontier.load(tmp_path / name / "frontier.json").points
+    # Reading and writing whole bursts costs joules nearly in proportion to bits.
+    for by_bits, by_joules in zip(found["bits"], found["joules"], strict=True):
+        assert by_joules.predicted_bits_per_value == pytest.approx(by_bits.predicted_bits_per_value, rel=0.2)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from search_problems import layer, option, problem
+from search_problems import MEMORY, SHAPES, joules, layer, option, problem
 
 from fmcodec import CodecSpec
+from fmcodec.energy import FeatureMap, evaluate_network
 from fmcodec.reference.transform import group_matrix, transform_groups
 from fmcodec.search import Constraints, Grid, make_strategy, needs_multipliers, strategy_names
 from fmcodec.search.hull import lower_hull
@@ -148,6 +149,15 @@ def test_limit_of_the_largest_map_and_objective() -> None:
     assert [curve.costs for curve in curves] == [(1400.0, 1000.0), (300.0, 220.0, 180.0)]
     with pytest.raises(ValueError, match="'wide' obeys the constraints; its smallest map has 300 bits"):
         curves_of([WIDE, NARROW], sensitivities, Constraints(max_map_bits=299))
+
+
+def test_joules_are_costs() -> None:
+    sizes = (1024.0, 4096.0, 8192.0)
+    first = layer("first", *(option(bits, 1 / bits) for bits in sizes), values=2048)
+    (curve,) = curves_of([first], {"first": Sensitivity((1.0,), (1.0,))}, Constraints(), joules)
+    maps = [FeatureMap(name="first", shape=SHAPES["first"])]
+    exact = [evaluate_network(maps, {"x": {"first": bits / 2048}}, MEMORY)["x"].joules for bits in sizes]
+    assert curve.costs == pytest.approx(exact, rel=0.02)
 
 
 def test_transforms_are_constrained() -> None:

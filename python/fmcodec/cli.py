@@ -1,4 +1,4 @@
-"""The command line: encode, decode, convert and inspect files, estimate energy, and run the demo."""
+"""The command line: files, energy, and the demo; the commands about whole networks are in modules beside this one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from fmcodec.cli_networks import compare_command, evaluate_command
+from fmcodec.cli_report import report_command
 from fmcodec.cli_search import search_command
 from fmcodec.codec import Layout, encode, inspect, relayout
 from fmcodec.compare import RELATIVE_STEPS, compare_transforms, plot_transforms, transform_table
@@ -39,6 +40,7 @@ EXTRAS = {
     "evaluate": "evaluation",
     "compare": "evaluation",
     "search": "search",
+    "report": "evaluation",
 }
 
 
@@ -285,6 +287,7 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
 main.add_command(evaluate_command)
 main.add_command(search_command)
 main.add_command(compare_command)
+main.add_command(report_command)
 
 
 def _spec(text: str | None, fields: dict[str, Any]) -> CodecSpec | None:

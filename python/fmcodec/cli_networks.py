@@ -119,9 +119,10 @@ def compare_command(
 
     MODEL is as for evaluate. Published results of the same network are drawn beside the measured ones.
     """
+    from fmcodec.report.plots import save_frontier
+    from fmcodec.report.report import Report
     from fmcodec.systems import SYSTEMS
     from fmcodec.systems.comparison import compare, comparison_table
-    from fmcodec.systems.frontier_plot import plot_frontiers
 
     names = list(SYSTEMS) if systems == "all" else systems.split(",")
     levels: dict[str, tuple[float, ...] | None] = dict.fromkeys(names)
@@ -156,7 +157,7 @@ def compare_command(
     if table is not None:
         table.write_text(text, encoding="utf-8")
     if plot is not None:
-        plot_frontiers(comparison, plot)
+        save_frontier(Report(comparison=comparison), plot)
 
 
 def numbers_of(text: str, option: str) -> tuple[float, ...]:

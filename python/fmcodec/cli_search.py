@@ -68,8 +68,10 @@ def search_command(
     MODEL is as for evaluate. Each policy is a file that evaluate takes. With --max-drop or --target-bits, the one that
     serves best is also written as policy.json. Report its accuracy on images that are in neither --data nor --held-out.
     """
+    from fmcodec.report.plots import save_frontier
+    from fmcodec.report.report import Report
     from fmcodec.search import search
-    from fmcodec.search.text import frontier_table, plot_frontier
+    from fmcodec.search.text import frontier_table
 
     network = network_of(model, options)
     samples = samples_of(data, network, options)
@@ -96,7 +98,7 @@ def search_command(
             progress=lambda stage, done, total: show(STAGES[stage], done / total),
         )
     result.save(output)
-    plot_frontier(result.frontier, output / "frontier.svg")
+    save_frontier(Report(frontier=result.frontier), output / "frontier.svg")
     (output / "frontier.md").write_text(frontier_table(result.frontier), encoding="utf-8")
     _print(result.frontier)
     if max_drop is not None or target_bits is not None:

@@ -22,7 +22,8 @@ from fmcodec.energy import FeatureMap, LayerTraffic, Memory, NetworkCost, evalua
 from fmcodec.energy.network import BASELINE
 from fmcodec.evaluation import ArraySamples, MapSite, Network, NetworkInputs, Samples, load_network, load_samples
 from fmcodec.policy import Activation, LayerPolicy, Policy
-from fmcodec.report.html import write_report
+from fmcodec.report.html import write_demo
+from fmcodec.report.layers import transform_kind, transform_name
 from fmcodec.report.result import AccuracyResult, DemoResult, LayerResult
 from fmcodec.torch import LayerStatistics, Totals, calibrate, relative_rms, wrap
 
@@ -119,7 +120,7 @@ def run_demo(
     )
     print_result(result, console)
     if report is not None:
-        write_report(result, report)
+        write_demo(result, report)
         console.print(f"Report: {report}", highlight=False)
     return result
 
@@ -231,30 +232,19 @@ def _layer_results(
         LayerResult(
             name=layer.name,
             shape=(layer.shape[1], layer.shape[2], layer.shape[3]),
-            transform=_transform(policy.layers[layer.name]),
+            transform=transform_name(policy.layers[layer.name].spec),
+            kind=transform_kind(policy.layers[layer.name].spec),
             position=_position(policy.layers[layer.name], maps[layer.name].activation),
             bits_per_value=layer.bits_per_value or 0.0,
             snr_db=layer.snr_db,
             zero_share=layer.zero_share,
             traffic_share=layer.values / values,
+            section_bits=layer.section_bits,
             dram_joules=coded.dram.joules,
             baseline_dram_joules=baseline.dram.joules,
         )
         for layer, coded, baseline in zip(stats, dram[CODED].layers, dram[BASELINE].layers, strict=True)
     )
-
-
-def _transform(layer: LayerPolicy) -> str:
-    """Name of the transform: a star if channels are reordered, the rank of a KLT, and the size of cells."""
-    spec = layer.spec
-    names = {
-        "identity": "identity",
-        "dct": f"DCT {spec.transform_size}",
-        "hadamard": f"WHT {spec.transform_size}",
-        "klt": f"KLT {spec.kept_band_count}",
-    }
-    order = "*" if spec.permutation is not None else ""
-    return names[spec.transform] + order + (f"/{spec.spatial_size}" if spec.spatial_size > 1 else "")
 
 
 def _position(layer: LayerPolicy, activation: Activation) -> str:

@@ -6,8 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fmcodec.report.demo_text import db, totals
 from fmcodec.report.result import DemoResult
-from fmcodec.report.text import db, totals
 
 
 def print_result(result: DemoResult, console: Console) -> None:

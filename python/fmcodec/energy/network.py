@@ -276,6 +276,7 @@ class EnergyObjective:
         joules = [cost.joules for cost in dram_costs([work.plan for work in works], memory)]
         size = len(OBJECTIVE_BITS)
         self._curves = {item.name: joules[at * size : (at + 1) * size] for at, item in enumerate(maps)}
+        self._values = {item.name: math.prod(item.shape) for item in maps}
 
     def __call__(self, bits: Mapping[str, float]) -> float:
         """Joules; maps that are not named have 8 bits per value, and more than 8 are stored raw.
@@ -287,12 +288,28 @@ class EnergyObjective:
         """
         for name, value in bits.items():
             check_bits(value)
-            if name not in self._curves:
-                raise FmcodecError(f"there is no map {name!r}")
-        return math.fsum(
-            float(np.interp(bits.get(name, OBJECTIVE_BITS[-1]), OBJECTIVE_BITS, curve))
-            for name, curve in self._curves.items()
-        )
+            self._require(name)
+        return math.fsum(self._joules(name, bits.get(name, OBJECTIVE_BITS[-1])) for name in self._curves)
+
+    def of_map(self, name: str, values: int, bits: float) -> float:
+        """Joules of one map of so many values and bits in all: an ``objective`` of `fmcodec.search.search`.
+
+        Raises
+        ------
+        FmcodecError
+            The name is not that of a map, or the map has another number of values.
+        """
+        self._require(name)
+        if values != self._values[name]:
+            raise FmcodecError(f"{name}: the map has {self._values[name]} values, not {values}")
+        return self._joules(name, bits / values)
+
+    def _require(self, name: str) -> None:
+        if name not in self._curves:
+            raise FmcodecError(f"there is no map {name!r}")
+
+    def _joules(self, name: str, bits: float) -> float:
+        return float(np.interp(bits, OBJECTIVE_BITS, self._curves[name]))
 
 
 def _stored_and_works(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from fmcodec.evaluation.metrics import Estimate
 from fmcodec.evaluation.result import Answers, Evaluation, LayerEvaluation
 
@@ -101,3 +103,9 @@ def _estimate(estimate: Estimate, unit: float) -> str:
         f"{text}, standard error {estimate.standard_error * unit:.{digits}f}, "
         f"95 %: {estimate.low * unit:.{digits}f} to {estimate.high * unit:.{digits}f}"
     )
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of cells as Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

@@ -1,4 +1,4 @@
-"""The numbers of one demo run: what is printed, and what the report page shows."""
+"""The numbers of one layer, for tables and plots, and those of one demo run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import msgspec
 class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
     """One coded feature map.
 
-    ``shape`` is (C, H, W). ``position`` says whether the map is coded ``"before"`` or ``"after"`` the activation of its
-    layer, or that there is ``"none"``. ``traffic_share`` is its share of all values: of the traffic at 8 bits.
-    ``dram_joules`` is the energy to write and read the map of one image once, by the currents of a DRAM part, and
-    ``baseline_dram_joules`` that of 8 bits per value.
+    ``shape`` is (C, H, W). ``transform`` is its name with sizes and ``kind`` the name without: see
+    `fmcodec.report.layers`. ``position`` says where the map is coded with regard to the activation of its layer.
+    ``traffic_share`` is its share of all values: of the traffic at 8 bits. ``section_bits`` splits the bits of its
+    streams. ``dram_joules`` is the energy to write and read the map of one image once, by the currents of a DRAM part,
+    and ``baseline_dram_joules`` that of 8 bits per value.
     """
 
     name: str
     shape: tuple[int, int, int]
     transform: str
+    kind: str
     position: str
     bits_per_value: float
     snr_db: float
     zero_share: float
     traffic_share: float
+    section_bits: dict[str, int]
     dram_joules: float
     baseline_dram_joules: float
 
@@ -31,6 +34,10 @@ class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
     def ratio(self) -> float:
         """How many times smaller than 8 bits per value."""
         return 8.0 / self.bits_per_value
+
+    def section_share(self, name: str) -> float:
+        """Share of a section in all bits of the streams; 0 if they have no such section."""
+        return self.section_bits.get(name, 0) / (sum(self.section_bits.values()) or 1)
 
 
 class AccuracyResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import msgspec
 from fmcodec.evaluation import Evaluation, Network, NetworkInputs, Samples, evaluate, require_apart
 from fmcodec.evaluation.evaluate import provenance
 from fmcodec.evaluation.metrics import Estimate
+from fmcodec.evaluation.text import markdown_table
 from fmcodec.systems import find_system
 from fmcodec.systems.published import published_points
 
@@ -148,45 +149,65 @@ def compare(
     )
 
 
-def comparison_table(comparison: Comparison) -> str:
-    """Markdown: one row for each point, then the published ones of the network; what is not known is a dash."""
-    is_change = comparison.measure.startswith("change")
+COLUMNS = (
+    "system",
+    "level",
+    "bits per value",
+    "as its authors count",
+    "ratio to 8 bits",
+    "mean of layers",
+    "largest map, kbit",
+    "difference",
+    "agreement",
+    "KL, nats",
+    "parameters, MB",
+)
+PUBLISHED_COLUMNS = ("system", "bits per value", "change of top-1, points", "source")
+
+
+def comparison_row(point: ComparisonPoint) -> tuple[str, ...]:
+    """One point with the columns of `COLUMNS`; what is not known is a dash."""
+    result = point.evaluation
+    peak = result.peak_layer
+    is_change = result.coded.top1_difference is not None
     unit, form = (100.0, "+.2f") if is_change else (1.0, ".3f")
-    lines = [
+    return (
+        point.system,
+        f"{point.level:g}",
+        _text(result.bits_per_value, ".3f"),
+        _text(result.published_bits_per_value, ".3f"),
+        _text(result.ratio, ".2f"),
+        _text(result.mean_layer_ratio, ".2f"),
+        _text(None if peak is None or peak.peak_bits is None else peak.peak_bits / 1e3, ".0f"),
+        _estimate_text(point.difference, unit, form),
+        _text(None if result.coded.agreement is None else result.coded.agreement.value, ".1%"),
+        _text(None if result.coded.kl_nats is None else result.coded.kl_nats.value, ".4f"),
+        _text(result.parameter_bytes / 1e6, ".2f"),
+    )
+
+
+def published_rows(network: str) -> list[tuple[str, ...]]:
+    """The published points of a network with the columns of `PUBLISHED_COLUMNS`."""
+    return [
+        (point.system, f"{point.bits_per_value:.2f}", _text(point.top1_difference, "+.2f"), point.note)
+        for point in published_points(network)
+    ]
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Markdown: one row for each point, then the published ones of the network."""
+    unit = ", points" if comparison.measure.startswith("change") else ""
+    text = (
         f"{comparison.network}, {comparison.points[0].evaluation.images} images of "
         f"{comparison.points[0].evaluation.samples}; {comparison.calibration} to calibrate. "
-        f"Difference: {comparison.measure}{', points' if is_change else ''}, with standard error.",
-        "",
-        "| system | level | bits per value | as its authors count | ratio to 8 bits | mean of layers "
-        "| largest map, kbit | difference | agreement | KL, nats | parameters, MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for point in comparison.points:
-        result = point.evaluation
-        peak = result.peak_layer
-        cells = (
-            point.system,
-            f"{point.level:g}",
-            _text(result.bits_per_value, ".3f"),
-            _text(result.published_bits_per_value, ".3f"),
-            _text(result.ratio, ".2f"),
-            _text(result.mean_layer_ratio, ".2f"),
-            _text(None if peak is None or peak.peak_bits is None else peak.peak_bits / 1e3, ".0f"),
-            _estimate_text(point.difference, unit, form),
-            _text(None if result.coded.agreement is None else result.coded.agreement.value, ".1%"),
-            _text(None if result.coded.kl_nats is None else result.coded.kl_nats.value, ".4f"),
-            _text(result.parameter_bytes / 1e6, ".2f"),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    published = published_points(comparison.network)
+        f"Difference: {comparison.measure}{unit}, with standard error.\n\n"
+    )
+    text += markdown_table(COLUMNS, [comparison_row(point) for point in comparison.points])
+    published = published_rows(comparison.network)
     if published:
-        lines += ["", "Published for this network, on other images and weights:", ""]
-        lines += ["| system | bits per value | change of top-1, points | source |", "|---|---|---|---|"]
-        lines += [
-            f"| {point.system} | {point.bits_per_value:.2f} | {_text(point.top1_difference, '+.2f')} | {point.note} |"
-            for point in published
-        ]
-    return "\n".join(lines) + "\n"
+        text += "\nPublished for this network, on other images and weights:\n\n"
+        text += markdown_table(PUBLISHED_COLUMNS, published)
+    return text
 
 
 def _estimate_text(estimate: Estimate, unit: float, form: str) -> str:

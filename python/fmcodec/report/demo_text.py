@@ -1,4 +1,4 @@
-"""Results in words: the same sentences on the terminal and on the report page."""
+"""A demo run in words: the same sentences on the terminal and on its page."""
 
 from __future__ import annotations
 
