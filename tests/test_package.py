@@ -23,6 +23,7 @@ PUBLIC_MODULES = [
     "fmcodec.torch",
     "fmcodec.energy",
     "fmcodec.evaluation",
+    "fmcodec.learn",
     "fmcodec.report",
 ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from fmcodec.cli_learn import learn_command
 from fmcodec.cli_networks import compare_command, evaluate_command
 from fmcodec.cli_search import search_command
 from fmcodec.codec import Layout, encode, inspect, relayout
@@ -39,6 +40,7 @@ EXTRAS = {
     "evaluate": "evaluation",
     "compare": "evaluation",
     "search": "search",
+    "learn": "evaluation",
 }
 
 
@@ -284,6 +286,7 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
 
 main.add_command(evaluate_command)
 main.add_command(search_command)
+main.add_command(learn_command)
 main.add_command(compare_command)
 
 
