@@ -227,18 +227,18 @@ class _Trainer:
     def policy(self) -> Policy:
         return Policy(layers={name: layer.policy() for name, layer in self._layers.items()})
 
-    def measure(self) -> _Measurement:
-        """Divergence and bits on the images that are held out."""
+    def measure(self, data: _Data) -> _Measurement:
+        """Divergence and bits on some images."""
         divergences: list[float] = []
         real, modelled = dict.fromkeys(self._layers, 0), dict.fromkeys(self._layers, 0.0)
         values = 0
         for layer in self._layers.values():
             layer.is_measuring = True
         with torch.no_grad(), coded(self._network.model, self._layers):
-            for start in range(0, len(self._held_out.inputs), self._batch_size):
+            for start in range(0, len(data.inputs), self._batch_size):
                 part = slice(start, start + self._batch_size)
-                output = self._network.model(self._held_out.inputs[part])
-                divergences += divergence(self._held_out.outputs[part], output, self._network.task)
+                output = self._network.model(data.inputs[part])
+                divergences += divergence(data.outputs[part], output, self._network.task)
                 for name, layer in self._layers.items():
                     real[name] += layer.real_bits
                     modelled[name] += float(layer.model_bits)
@@ -252,13 +252,14 @@ class _Trainer:
         """Sets the price, and scales the model of the bits of each layer, by the slopes that the start has.
 
         All steps are scaled alike to two sides. What streams hold besides symbols does not change then, so slopes say
-        more about steps than the bits themselves.
+        more about steps than the bits themselves. Divergence is taken to grow with the square of the steps: measured
+        differences of it would be those of single images.
         """
         points = []
         for factor in SLOPE_FACTORS:
             for layer in self._layers.values():
                 layer.scale = factor
-            points.append(self.measure())
+            points.append(self.measure(self._training))
         for layer in self._layers.values():
             layer.scale = 1.0
         fine, coarse = points
@@ -266,11 +267,13 @@ class _Trainer:
             modelled = fine.model_bits[name] - coarse.model_bits[name]
             real = fine.real_bits[name] - coarse.real_bits[name]
             self._scales[name] = real / modelled if modelled > 0 and real > 0 else 1.0
+        squares = [factor**2 for factor in SLOPE_FACTORS]
+        # Least squares of divergences over squares, through the origin.
+        growth = (fine.divergence * squares[0] + coarse.divergence * squares[1]) / (squares[0] ** 2 + squares[1] ** 2)
         saved = fine.bits_per_value - coarse.bits_per_value
-        added = coarse.divergence - fine.divergence
-        if price is None and not (saved > 0 and added > 0):
+        if price is None and not (saved > 0 and growth > 0):
             raise ValueError("coarser steps do not change outputs and bits as they should: give a price")
-        self.price = added / saved if price is None else price
+        self.price = growth * (squares[1] - squares[0]) / saved if price is None else price
 
     def train(
         self, steps: int, checks: int, generator: torch.Generator, progress: Progress
@@ -312,7 +315,7 @@ class _Trainer:
         return [parameter for parameter, _ in learned], torch.optim.Adam(groups)
 
     def _check(self, step: int) -> Check:
-        found = self.measure()
+        found = self.measure(self._held_out)
         loss = found.divergence + self.price * found.bits_per_value
         return Check(step=step, divergence=found.divergence, bits_per_value=found.bits_per_value, loss=loss)
 
