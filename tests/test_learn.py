@@ -191,6 +191,24 @@ def test_gradient_of_an_angle_by_hand() -> None:
     assert float(layer.rows()[0, 0, 1].detach()) == pytest.approx(0.02, rel=1e-3)
 
 
+def test_gradients_of_a_length_and_of_a_mean_by_hand() -> None:
+    # The identity becomes a KLT of single channels. A value of 38/32 steps is decoded as one step; with a row of length
+    # a it is a^2 times the value for gradients: its symbol, and its quotient once more. A mean is subtracted and added.
+    layer = LearnedLayer(LayerPolicy(CodecSpec(step=1 / 32, bits=10, band_steps=(32,))), 1, "projection")
+    assert layer.start.spec.transform == "klt" and layer.start.spec.transform_size == 1
+    layer(torch.full((1, 1, 1, 1), 1.1875)).backward(torch.full((1, 1, 1, 1), 10.0))
+    assert layer.log_lengths.grad is not None and layer.shifts.grad is not None
+    assert layer.log_lengths.grad.tolist() == pytest.approx([10 * (1 + 1.1875)], rel=1e-5)
+    assert layer.shifts.grad.tolist() == pytest.approx([0.0], abs=1e-6)
+    with torch.no_grad():
+        layer.log_lengths += math.log(2.0)
+        layer.shifts += 0.25
+    # (1.1875 - 0.25) x 2 is rounded to 2 steps, which become 4 of the values, and 0.25 is added.
+    assert layer(torch.full((1, 1, 1, 1), 1.1875)).item() == 4.25
+    # -0.25 x 2 is half a step, and rounds away from 0.
+    assert layer(torch.zeros(1, 1, 1, 1)).item() == 0.0
+
+
 # --- the model of the bits
 
 
@@ -214,6 +232,15 @@ def test_bits_of_a_sparse_band_are_those_of_its_entropy() -> None:
     shares = np.bincount(np.floor(quotients.numpy() + 0.5).astype(int)) / 100000
     entropy = -(shares[shares > 0] * np.log2(shares[shares > 0])).sum()
     assert float(model_bits(quotients.reshape(1, 1, 1, -1), 0.5)[0]) / 100000 == pytest.approx(entropy, rel=0.01)
+
+
+def test_zeros_of_a_shifted_band_are_known() -> None:
+    values = torch.randn(1, 2, 1, 500, generator=torch.Generator().manual_seed(4)).relu()
+    shift = torch.tensor([0.0, -0.25])
+    same = model_bits(values, 0.5)
+    shifted = model_bits(values + shift[:, None, None], 0.5, shift)
+    assert shifted[0] == same[0]
+    assert 0.7 * same[1] < shifted[1] < same[1]
 
 
 def test_slope_of_bits() -> None:
@@ -419,8 +446,9 @@ def test_errors() -> None:
         learn_policy(network, images, start, price=-1.0)
     with pytest.raises(ValueError, match="at least 4"):
         learn_policy(network, noise(3, 1), start)
+    dct = CodecSpec(step=0.1, zero_point=99, transform="dct", transform_size=4)
     with pytest.raises(ValueError, match="nothing to learn by 'projection'"):
-        learn_policy(network, images, start, method="projection")
+        learn_policy(network, images, Policy(layers={"map": LayerPolicy(dct)}), method="projection")
     with pytest.raises(ValueError, match="nothing to learn"):
         learn_policy(network, images, Policy(layers={}))
     with pytest.raises(ValueError, match="no module 'nap'"):
@@ -456,5 +484,8 @@ def test_command_writes_a_policy(tmp_path: Path) -> None:
     assert Policy.load(tmp_path / "learned.json").provenance["price"] == "0.01"
     lines = result.output.splitlines()
     assert [line.split()[0] for line in lines[-3:]] == ["0", "2", "4"]
-    wrong = CliRunner().invoke(main, [*arguments, "--method", "projection"])
+    wrong = CliRunner().invoke(main, [*arguments, "--images", "4", "--policy", str(tmp_path / "learned.json")])
+    assert wrong.exit_code == 0
+    Policy(layers={}).save(tmp_path / "empty.json")
+    wrong = CliRunner().invoke(main, [*arguments, "--policy", str(tmp_path / "empty.json")])
     assert wrong.exit_code == 2 and "nothing to learn" in wrong.output and "Traceback" not in wrong.output

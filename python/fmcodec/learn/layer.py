@@ -53,6 +53,15 @@ def refined(spec: CodecSpec) -> CodecSpec:
     return spec
 
 
+def with_basis(spec: CodecSpec, channels: int) -> CodecSpec:
+    """The identity as a KLT of single channels, so that there are means and lengths to learn; others as they are."""
+    most_bits = MOST_KLT_BITS if spec.spatial_size == 1 else MOST_SPATIAL_BITS
+    if spec.transform != "identity" or spec.bits > most_bits:
+        return spec
+    basis = Basis.from_array(np.ones((channels, 1, 1)), [0] * channels)
+    return spec.replace(transform="klt", basis=basis)
+
+
 class LearnedLayer(nn.Module):
     """The codec of one layer with parameters to learn: called with a map, it gives the decoded one.
 
@@ -63,15 +72,19 @@ class LearnedLayer(nn.Module):
     channels
         Of the map.
     method
-        ``"projection"`` learns the rows and means of a KLT, ``"precision"`` steps, ``"both"`` all of them.
+        ``"projection"`` learns the rows and means of a KLT or of the identity (`with_basis`), ``"precision"`` steps,
+        ``"both"`` all of them.
 
     Attributes
     ----------
     angles
         Of a KLT: lower triangles (groups, size, size) of the skew-symmetric matrices whose Cayley transform turns the
-        components. The rows are orthonormal whatever they are.
+        components. The rows are orthogonal whatever they are.
     shifts
         Of a KLT: what is added to the means, in median steps (C,).
+    log_lengths
+        Of a KLT: logarithm of the length of each kept row, 0 at the start. The decoder multiplies with the transpose,
+        so values that are decoded are longer or shorter by its square: that makes up for what rounding takes.
     log_factors
         Logarithm of what the steps of each group of bands are multiplied with.
     groups
@@ -93,7 +106,7 @@ class LearnedLayer(nn.Module):
 
     def __init__(self, layer: LayerPolicy, channels: int, method: Method) -> None:
         super().__init__()
-        spec = refined(layer.spec)
+        spec = refined(layer.spec if method == "precision" else with_basis(layer.spec, channels))
         if spec.tables is not None:
             raise ValueError("the start has static tables, which fit its own steps only; learn without them")
         if spec.basis is not None and len(spec.basis.means) != channels:
@@ -118,6 +131,7 @@ class LearnedLayer(nn.Module):
         size = spec.transform_size if spec.basis is not None else 0
         self.angles = nn.Parameter(torch.zeros(size and channels // size, size, size), self.has_projection)
         self.shifts = nn.Parameter(torch.zeros(channels if size else 0), self.has_projection)
+        self.log_lengths = nn.Parameter(torch.zeros(len(bands) if size else 0), self.has_projection)
         self._complete: torch.Tensor
         self._matrix: torch.Tensor | None
         self.register_buffer("_complete", _completed(spec) if spec.basis is not None else torch.zeros(0))
@@ -130,15 +144,17 @@ class LearnedLayer(nn.Module):
         self.log_factors = nn.Parameter(factors, requires_grad=self.log_factors.requires_grad)
 
     def rows(self) -> torch.Tensor:
-        """Of a KLT: orthonormal rows (groups, bands, size).
+        """Of a KLT: orthogonal rows (groups, bands, size).
 
-        They are the first rows of (I + A)^-1 (I - A) V, with V the basis of the start, completed, and A skew-symmetric.
+        They are the first rows of (I + A)^-1 (I - A) V, with V the basis of the start, completed, and A skew-symmetric,
+        times their lengths.
         """
         lower = self.angles.tril(-1)
         skew = lower - lower.mT
         one = torch.eye(skew.shape[-1], device=skew.device)
         turned: torch.Tensor = torch.linalg.solve(one + skew, (one - skew) @ self._complete)
-        return turned[:, : self.start.spec.kept_band_count]
+        kept = turned[:, : self.start.spec.kept_band_count]
+        return kept * self.log_lengths.exp().reshape(kept.shape[:2])[:, :, None]
 
     def means(self) -> torch.Tensor:
         """What is subtracted from the levels of each channel (C,)."""
@@ -146,7 +162,8 @@ class LearnedLayer(nn.Module):
         if basis is None:
             return torch.zeros(self.channels, device=self.all_steps.device)
         start = torch.tensor(basis.means, dtype=torch.float32, device=self.shifts.device)
-        return start + self.shifts * self.all_steps.median()
+        unit = self.all_steps if self.start.spec.transform_size == 1 else self.all_steps.median()
+        return start + self.shifts * unit
 
     def spec(self) -> CodecSpec:
         """The spec of integers that the parameters stand for."""
@@ -178,9 +195,10 @@ class LearnedLayer(nn.Module):
         steps = self.scale * self.all_steps[self.bands] * self.log_factors.exp()[self.groups]
         matrix = self._matrix
         if spec.basis is not None:
-            matrix = block_diagonal(self.rows())
+            rows = self.rows()
+            matrix = torch.diag(rows.flatten()) if spec.transform_size == 1 else block_diagonal(rows)
         coded = straight_through(x, spec, CodecParameters(steps, matrix, self.means()))
-        self.model_bits = model_bits(coded.quotients, spec.dead_zone).sum()
+        self.model_bits = model_bits(coded.quotients, spec.dead_zone, coded.zeros).sum()
         self.values = x.numel()
         if self.is_measuring:
             self.coefficients = coded.coefficients

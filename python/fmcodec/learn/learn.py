@@ -22,7 +22,8 @@ from fmcodec.torch.observe import run
 # Of Adam (D. Kingma and J. Ba, arXiv 1412.6980), at the start; they fall to 0 along half a cosine.
 STEP_RATE = 0.03
 ANGLE_RATE = 0.003
-SHIFT_RATE = 0.01
+SHIFT_RATE = 0.005
+LENGTH_RATE = 0.005
 # Factors of all steps between which the slope of the start is measured.
 SLOPE_FACTORS = (0.8, 1.25)
 # Every so many training images one is held out.
@@ -101,7 +102,8 @@ def learn_policy(
     start
         Policy of the same network, without static tables.
     method
-        ``"projection"`` trains rows and means of the transforms ``"klt"``; after CAP 2021, arXiv 2110.08828.
+        ``"projection"`` trains rows and means of the transforms ``"klt"``, to which the identity counts, as one of
+        single channels; after CAP 2021, arXiv 2110.08828.
         ``"precision"`` trains a factor of the steps of each group of bands; after LMPDR 2022, arXiv 2207.07931.
         ``"both"`` does both at once. Of both papers only the abstracts are known to us: docs/learn.md.
     price
@@ -193,7 +195,7 @@ def _layers(network: Network, example: torch.Tensor, start: Policy, method: Meth
             error.add_note(f"while preparing the map of {name!r}")
             raise
     if not any(parameter.requires_grad for layer in layers.values() for parameter in layer.parameters()):
-        raise ValueError(f"the start has nothing to learn by {method!r}: it needs layers, for 'projection' with a KLT")
+        raise ValueError(f"the start has nothing to learn by {method!r}: DCT and Hadamard transforms have steps only")
     return layers
 
 
@@ -304,7 +306,7 @@ class _Trainer:
         return best, history
 
     def _optimizer(self) -> tuple[list[nn.Parameter], torch.optim.Adam]:
-        rates = {"log_factors": STEP_RATE, "angles": ANGLE_RATE, "shifts": SHIFT_RATE}
+        rates = {"log_factors": STEP_RATE, "angles": ANGLE_RATE, "shifts": SHIFT_RATE, "log_lengths": LENGTH_RATE}
         learned = [
             (getattr(layer, name), rate)
             for name, rate in rates.items()

@@ -10,7 +10,7 @@ import torch
 LEAST = 1e-6
 
 
-def model_bits(quotients: torch.Tensor, dead_zone: float) -> torch.Tensor:
+def model_bits(quotients: torch.Tensor, dead_zone: float, zeros: torch.Tensor | None = None) -> torch.Tensor:
     """Entropy of each band, with the magnitudes of its coefficients modelled as exponential.
 
     Of a band, with q its coefficients over their step: a share z of them is exactly 0, as after a ReLU, and a share p
@@ -28,19 +28,21 @@ def model_bits(quotients: torch.Tensor, dead_zone: float) -> torch.Tensor:
         band has statistics of its own.
     dead_zone
         As in `CodecSpec`.
+    zeros
+        What q is of values that are 0, where that is not 0: (bands,). It must round to 0.
 
     Returns
     -------
     torch.Tensor
         Bits of all coefficients of a band (bands,). Gradients flow through b alone.
     """
-    magnitudes = quotients.abs()
     count = quotients.shape[0] * quotients.shape[3]
     with torch.no_grad():
-        others = (quotients != 0).sum((0, 3)).clamp(min=1)
-        positive = (quotients > 0).sum((0, 3)) / others
+        is_other = quotients != (0 if zeros is None else zeros[:, None, None])
+        others = is_other.sum((0, 3)).clamp(min=1)
+        positive = (is_other & (quotients > 0)).sum((0, 3)) / others
         share = others / max(count, 1)
-    mean = magnitudes.sum((0, 3)) / others
+    mean = (quotients.abs() * is_other).sum((0, 3)) / others
     scale = mean.clamp(min=LEAST)
     nonzero = share * torch.exp(-dead_zone / scale)
     last = -torch.expm1(-1 / scale)

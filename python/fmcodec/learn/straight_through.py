@@ -41,11 +41,14 @@ class StraightThrough(NamedTuple):
         Coefficients over the steps of their bands, before they are rounded: (N, bands, places of a cell, cells).
     coefficients
         The same after rounding, times the steps: what the inverse transform gets, in levels.
+    zeros
+        The quotients of values that are 0 (bands,).
     """
 
     decoded: torch.Tensor
     quotients: torch.Tensor
     coefficients: torch.Tensor
+    zeros: torch.Tensor
 
 
 def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParameters) -> StraightThrough:
@@ -76,8 +79,10 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
     levels = to_cells(_rounded((x / spec.step).clamp(low, high)).flatten(2), rows, columns, size)
     order = torch.tensor(spec.permutation or range(x.shape[1]), device=x.device)
     coefficients = levels[:, order] - parameters.means[:, None]
+    zeros = -parameters.means
     if parameters.matrix is not None:
         coefficients = _rounded(parameters.matrix @ coefficients)
+        zeros = _rounded(parameters.matrix @ zeros)
     cells = coefficients.reshape(*coefficients.shape[:2], size, size, coefficients.shape[2] // size**2)
     cosines = torch.tensor(dct_matrix(size) / 2.0**MATRIX_BITS, dtype=x.dtype, device=x.device)
     spatial = (_rounded(_both_ways(cosines, cells)) if size > 1 else cells).flatten(2, 3)
@@ -93,7 +98,7 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
         decoded = decoded * (levels != 0)
     planes = from_cells(decoded, rows, columns, size) * spec.step
     value_of: Any = _ValueOf.apply
-    return StraightThrough(value_of(planes.reshape(x.shape), exact), quotients, kept)
+    return StraightThrough(value_of(planes.reshape(x.shape), exact), quotients, kept, zeros / parameters.steps)
 
 
 def channel_matrix(spec: CodecSpec, channels: int) -> torch.Tensor | None:
