@@ -21,7 +21,7 @@ from fmcodec.evaluation import ArraySamples, MapSite, Network, evaluate
 from fmcodec.learn import LearnedLayer, LearnedPolicy, learn_policy, model_bits, straight_through
 from fmcodec.learn.importance import coded, ranks
 from fmcodec.learn.layer import refined
-from fmcodec.learn.learn import divergence_loss
+from fmcodec.learn.learn import divergence_loss, varied
 from fmcodec.learn.straight_through import CodecParameters
 from fmcodec.policy import LayerPolicy, Policy
 from fmcodec.reference.quantize import levels_from_values
@@ -424,6 +424,23 @@ def test_networks_that_give_images() -> None:
     policy = Policy(layers={"0": LayerPolicy(CodecSpec(step=0.3), activation="relu")})
     found = learn_policy(network, noise(32, 1), policy, steps=40, checks=2)
     assert found.history[-1].loss < found.history[0].loss
+
+
+def test_images_are_mirrored_and_shifted() -> None:
+    images = torch.arange(2 * 16 * 24.0).reshape(2, 1, 16, 24)
+    generator = torch.Generator().manual_seed(5)
+    seen = set()
+    for _ in range(20):
+        found = varied(images, generator)
+        assert found.shape == images.shape
+        for image, other in zip(images, found, strict=True):
+            # The middle of a varied image is a part of the image or of its mirror image.
+            middle = other[0, 8, 12]
+            row, column = divmod(int(middle - image[0, 0, 0]), 24)
+            is_mirrored = bool(other[0, 8, 13] < middle)
+            seen.add((row - 8, (23 - column if is_mirrored else column) - 12, is_mirrored))
+    rows, columns, flags = (set(values) for values in zip(*seen, strict=True))
+    assert rows == set(range(-2, 3)) and columns == set(range(-3, 4)) and flags == {False, True}
 
 
 @pytest.mark.parametrize("task", ["classification", "image"])

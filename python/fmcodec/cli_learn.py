@@ -21,6 +21,7 @@ from fmcodec.cli_networks import EXISTING, EXISTING_FILE, FILE, network_of, prog
 @click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True, help="Of training.")
 @click.option("--groups", type=click.IntRange(min=1), default=8, show_default=True, help="Of channels in a layer.")
 @click.option("--checks", type=click.IntRange(min=1), default=4, show_default=True, help="Measurements on the way.")
+@click.option("--vary/--no-vary", default=True, show_default=True, help="Mirror and shift images at random.")
 @click.option("--task", type=click.Choice(["classification", "image"]), default="classification", show_default=True)
 @click.option("--size", type=click.IntRange(min=0), help="Rows and columns of an image.")
 @click.option("--gray", is_flag=True, help="Read images with one channel.")
@@ -53,6 +54,7 @@ def learn_command(
             groups=options["groups"],
             batch_size=options["batch_size"],
             checks=options["checks"],
+            vary=options["vary"],
             seed=options["seed"],
             progress=lambda done, total: show("learn", done),
         )

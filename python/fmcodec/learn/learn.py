@@ -24,8 +24,10 @@ STEP_RATE = 0.03
 ANGLE_RATE = 0.003
 SHIFT_RATE = 0.005
 LENGTH_RATE = 0.005
-# Factors of all steps between which the slope of the start is measured.
+# Factors of all steps between which the slope of the start is measured: a number and its reciprocal.
 SLOPE_FACTORS = (0.8, 1.25)
+# Training images are shifted by up to this part of their sides.
+SHIFT_SHARE = 8
 # Every so many training images one is held out.
 HELD_OUT_STRIDE = 4
 
@@ -83,6 +85,7 @@ def learn_policy(
     groups: int = 8,
     batch_size: int = 16,
     checks: int = 4,
+    vary: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> LearnedPolicy:
@@ -117,8 +120,11 @@ def learn_policy(
         Images of a batch, and of a stream.
     checks
         Measurements after the start, at even distances.
+    vary
+        Whether training images are mirrored and shifted at random (`varied`). Without that, steps are fitted to how the
+        values of a few images happen to be rounded. False is for inputs that are no pictures.
     seed
-        Of all random numbers: order of images, answers drawn for importance.
+        Of all random numbers: order of images, their variation, answers drawn for importance.
     progress
         Called after each step with the number of steps so far, and of all.
 
@@ -145,7 +151,7 @@ def learn_policy(
     generator = torch.Generator().manual_seed(seed)
     training = _Data.of(network, trained, batch_size)
     layers = _layers(network, training.inputs[:1], start, method)
-    trainer = _Trainer(network, layers, training, _Data.of(network, held_out, batch_size), batch_size)
+    trainer = _Trainer(network, layers, training, _Data.of(network, held_out, batch_size), batch_size, vary)
     if method != "projection":
         group_by_importance(network, layers, training.inputs[:batch_size], groups, generator)
     trainer.prepare(price)
@@ -159,6 +165,7 @@ def learn_policy(
         "steps": str(steps),
         "groups": str(groups),
         "batch_size": str(batch_size),
+        "vary": str(vary),
         "seed": str(seed),
         "fmcodec": __version__,
         "torch": str(torch.__version__),
@@ -217,13 +224,20 @@ class _Trainer:
     """The loss, its measurement, and the loop."""
 
     def __init__(
-        self, network: Network, layers: dict[str, LearnedLayer], training: _Data, held_out: _Data, batch_size: int
+        self,
+        network: Network,
+        layers: dict[str, LearnedLayer],
+        training: _Data,
+        held_out: _Data,
+        batch_size: int,
+        vary: bool,
     ) -> None:
         self._network = network
         self._layers = layers
         self._training = training
         self._held_out = held_out
         self._batch_size = batch_size
+        self._vary = vary
         self._scales = dict.fromkeys(layers, 1.0)
         self.price = 0.0
 
@@ -267,13 +281,12 @@ class _Trainer:
             modelled = fine.model_bits[name] - coarse.model_bits[name]
             real = fine.real_bits[name] - coarse.real_bits[name]
             self._scales[name] = real / modelled if modelled > 0 and real > 0 else 1.0
-        squares = [factor**2 for factor in SLOPE_FACTORS]
-        # Least squares of divergences over squares, through the origin.
-        growth = (fine.divergence * squares[0] + coarse.divergence * squares[1]) / (squares[0] ** 2 + squares[1] ** 2)
         saved = fine.bits_per_value - coarse.bits_per_value
-        if price is None and not (saved > 0 and growth > 0):
+        # The geometric mean is the divergence of the start for any power of the steps.
+        middle = math.sqrt(fine.divergence * coarse.divergence)
+        if price is None and not (saved > 0 and middle > 0):
             raise ValueError("coarser steps do not change outputs and bits as they should: give a price")
-        self.price = growth * (squares[1] - squares[0]) / saved if price is None else price
+        self.price = 2 * middle * math.log(SLOPE_FACTORS[1] / SLOPE_FACTORS[0]) / saved if price is None else price
 
     def train(self, steps: int, checks: int, generator: torch.Generator, progress: Progress) -> list[Check]:
         """Trains the layers; all checks."""
@@ -288,7 +301,9 @@ class _Trainer:
             if not len(order):
                 order = torch.randperm(len(self._training.inputs), generator=generator)
             batch, order = order[: self._batch_size], order[self._batch_size :]
-            gradients = torch.autograd.grad(self._loss(batch), parameters, allow_unused=True)
+            inputs = self._training.inputs[batch.to(self._training.inputs.device)]
+            loss = self._loss(varied(inputs, generator) if self._vary else inputs)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -314,13 +329,28 @@ class _Trainer:
         loss = found.divergence + self.price * found.bits_per_value
         return Check(step=step, divergence=found.divergence, bits_per_value=found.bits_per_value, loss=loss)
 
-    def _loss(self, batch: torch.Tensor) -> torch.Tensor:
-        place = batch.to(self._training.inputs.device)
+    def _loss(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            reference = self._network.model(inputs)
         with coded(self._network.model, self._layers):
-            output = self._network.model(self._training.inputs[place])
-        error = divergence_loss(self._training.outputs[place], output, self._network.task)
+            output = self._network.model(inputs)
+        error = divergence_loss(reference, output, self._network.task)
         bits = torch.stack([self._scales[name] * layer.model_bits for name, layer in self._layers.items()]).sum()
         return error + self.price * bits / sum(layer.values for layer in self._layers.values())
+
+
+def varied(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Images (N, C, H, W), each mirrored with probability 1/2, all shifted by up to an eighth of each side.
+
+    What is shifted in is the mirror image of what is beside it. No labels are needed, so whatever looks like an image
+    can be learned from.
+    """
+    flips = torch.rand(len(inputs), generator=generator).to(inputs.device) < 0.5
+    mirrored = torch.where(flips[:, None, None, None], inputs.flip(3), inputs)
+    margins = [extent // SHIFT_SHARE for extent in inputs.shape[2:]]
+    padded = nn.functional.pad(mirrored, (margins[1], margins[1], margins[0], margins[0]), mode="reflect")
+    top, left = (int(torch.randint(2 * margin + 1, (), generator=generator)) for margin in margins)
+    return padded[:, :, top : top + inputs.shape[2], left : left + inputs.shape[3]].contiguous()
 
 
 def divergence_loss(reference: torch.Tensor, output: torch.Tensor, task: Task) -> torch.Tensor:
