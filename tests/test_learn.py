@@ -15,7 +15,7 @@ from learning import Reader, equal_steps, noise, principal, reader_network, unch
 from search_problems import tiny_network, tiny_samples
 from torch import nn
 
-from fmcodec import Basis, CodecSpec, TableStatistics, cost, decode, encode
+from fmcodec import Basis, CodecSpec, TableStatistics, decode, encode
 from fmcodec.cli import main
 from fmcodec.evaluation import ArraySamples, MapSite, Network, evaluate
 from fmcodec.learn import LearnedLayer, LearnedPolicy, learn_policy, model_bits, straight_through
@@ -381,7 +381,6 @@ def test_model_codes_as_the_wrapped_one() -> None:
         with torch.no_grad(), wrap(network.model, exported, mode=mode, embed_spec=False) as session:  # type: ignore[arg-type]
             assert torch.equal(network.model(x), learned)
     assert [entry.coded_bits for entry in session.stats] == [layer.real_bits for layer in layers.values()]
-    assert cost(torch.zeros(8, 4, 4), CodecSpec()) > 0
 
 
 def test_same_seed_same_policy(precise: LearnedPolicy) -> None:
@@ -501,8 +500,6 @@ def test_command_writes_a_policy(tmp_path: Path) -> None:
     assert Policy.load(tmp_path / "learned.json").provenance["price"] == "0.01"
     lines = result.output.splitlines()
     assert [line.split()[0] for line in lines[-3:]] == ["0", "2", "4"]
-    wrong = CliRunner().invoke(main, [*arguments, "--images", "4", "--policy", str(tmp_path / "learned.json")])
-    assert wrong.exit_code == 0
     Policy(layers={}).save(tmp_path / "empty.json")
     wrong = CliRunner().invoke(main, [*arguments, "--policy", str(tmp_path / "empty.json")])
     assert wrong.exit_code == 2 and "nothing to learn" in wrong.output and "Traceback" not in wrong.output
