@@ -21,6 +21,7 @@ PUBLIC_MODULES = [
     "fmcodec",
     "fmcodec.energy",
     "fmcodec.evaluation",
+    "fmcodec.learn",
     "fmcodec.reference",
     "fmcodec.report",
     "fmcodec.search",

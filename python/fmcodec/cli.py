@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from fmcodec.cli_learn import learn_command
 from fmcodec.cli_networks import compare_command, evaluate_command
 from fmcodec.cli_report import report_command
 from fmcodec.cli_search import search_command
@@ -41,6 +42,7 @@ EXTRAS = {
     "compare": "evaluation",
     "search": "search",
     "report": "evaluation",
+    "learn": "evaluation",
 }
 
 
@@ -286,6 +288,7 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
 
 main.add_command(evaluate_command)
 main.add_command(search_command)
+main.add_command(learn_command)
 main.add_command(compare_command)
 main.add_command(report_command)
 

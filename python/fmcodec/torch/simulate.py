@@ -54,7 +54,7 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
         planes = _to_planes(x, layout)
         _check(planes, spec)
         rows, columns = x.shape[-2:] if layout == "nchw" else x.shape[-3:-1]
-        levels = _to_cells(_quantize(planes, spec), rows, columns, spec.spatial_size)
+        levels = to_cells(_quantize(planes, spec), rows, columns, spec.spatial_size)
         channels = torch.tensor(spec.permutation or range(levels.shape[1]), dtype=torch.int64, device=x.device)
         decoded = torch.empty_like(levels)
         for group in _groups(levels.shape[1], spec):
@@ -62,7 +62,7 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
             decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec)
         if spec.exact_zeros:
             decoded[levels == 0] = 0
-        decoded = _from_cells(decoded, rows, columns, spec.spatial_size)
+        decoded = from_cells(decoded, rows, columns, spec.spatial_size)
         return _from_planes(_dequantize(decoded, spec, x.dtype), x, layout)
 
 
@@ -94,7 +94,7 @@ def _from_planes(planes: torch.Tensor, x: torch.Tensor, layout: str) -> torch.Te
     return planes.reshape(images.movedim(channels, 1).shape).movedim(1, channels).reshape(x.shape).contiguous()
 
 
-def _to_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
+def to_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
     """Levels (N, C, H * W) with the positions in the order of cells: (N, C, places of a cell * cells)."""
     if size == 1:
         return levels
@@ -108,8 +108,8 @@ def _to_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch
     return moved.reshape(*levels.shape[:2], padded.shape[2] * padded.shape[3])
 
 
-def _from_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
-    """The inverse of `_to_cells`, without what is beyond the border."""
+def from_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
+    """The inverse of `to_cells`, without what is beyond the border."""
     if size == 1:
         return levels
     cell_rows, cell_columns = -(-rows // size), -(-columns // size)
