@@ -1,6 +1,6 @@
 """Learning of policies by gradients through the exact simulation of the codec. Start with `learn_policy`."""
 
-from fmcodec.learn.layer import LearnedLayer, Method
+from fmcodec.learn.layer import LearnedLayer
 from fmcodec.learn.learn import Check, LearnedPolicy, learn_policy
 from fmcodec.learn.rate import model_bits
 from fmcodec.learn.straight_through import StraightThrough, straight_through
@@ -9,7 +9,6 @@ __all__ = [
     "Check",
     "LearnedLayer",
     "LearnedPolicy",
-    "Method",
     "StraightThrough",
     "learn_policy",
     "model_bits",
