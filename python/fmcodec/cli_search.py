@@ -163,7 +163,7 @@ def _print(frontier: Frontier) -> None:
     title = f"{frontier.network}: {frontier.images} images{accuracy}"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title)
     # All columns are in frontier.md; these fit a terminal.
-    shown = [index for index, column in enumerate(COLUMNS) if column not in ("predicted", "bases")]
+    shown = [index for index, column in enumerate(COLUMNS) if column not in ("predicted", "same answer", "bases")]
     for index in shown:
         table.add_column(COLUMNS[index], justify="right" if 0 < index < len(COLUMNS) - 1 else "left", no_wrap=True)
     for row in frontier_rows(frontier):

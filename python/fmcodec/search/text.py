@@ -16,7 +16,7 @@ def frontier_rows(frontier: Frontier) -> list[tuple[str, ...]]:
 def _row(point: FrontierPoint) -> tuple[str, ...]:
     is_classifier = point.divergence is not None
     divergence = f"{point.divergence:.4f}" if is_classifier else f"{point.output_psnr_db:.2f} dB"
-    drop = "-" if point.drop is None else f"{point.drop:+.2f}" + _plus_minus(point.drop_error)
+    drop = "-" if point.drop is None else f"{point.drop + 0.0:+.2f}" + _plus_minus(point.drop_error)
     return (
         point.policy.removesuffix(".json"),
         f"{point.bits_per_value:.3f}",
