@@ -146,9 +146,10 @@ import signal, sys
 import numpy as np
 import fmcodec
 
-# Many small blocks, so that everything takes seconds.
+# Many small blocks, so that everything takes much longer than the tenth of a second between two looks at signals.
 spec = fmcodec.CodecSpec(step=0.01, effort=1, block_shape=(1, 1))
-x = np.random.default_rng(0).normal(size=(64, 64, 64, 64)).astype(np.float32).clip(-1, 1)
+x = np.random.default_rng(0).normal(size=(32, 64, 64, 64)).astype(np.float32).clip(-1, 1)
+x = np.tile(x, (6, 1, 1, 1))
 frame = fmcodec.encode(x, spec, threads=2)
 calls = {
     "encode": lambda: fmcodec.encode(x, spec, threads=threads),
@@ -160,7 +161,7 @@ signal.signal(signal.SIGALRM, signal.default_int_handler)
 for threads in (1, 2):
     for name, call in calls.items():
         # The kernel's own timer: it is not late where a thread would be.
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
         try:
             call()
             sys.exit(name + " was not interrupted")
