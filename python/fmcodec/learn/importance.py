@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,36 +11,20 @@ from torch import nn
 from fmcodec.evaluation.network import Network
 from fmcodec.learn.layer import LearnedLayer
 from fmcodec.search.divergence import random_score
-from fmcodec.torch.wrap import activate, find_modules, single_tensor
+from fmcodec.torch.hooks import attached
+from fmcodec.torch.wrap import activate
 
 
 @contextmanager
 def coded(model: nn.Module, layers: Mapping[str, LearnedLayer]) -> Iterator[None]:
     """While active, the maps of the named modules go through the layers."""
-    handles = []
-    try:
-        for name, module in find_modules(model, list(layers)).items():
-            layer = layers[name]
 
-            def code_input(
-                _: nn.Module, inputs: tuple[Any, ...], name: str = name, layer: LearnedLayer = layer
-            ) -> torch.Tensor:
-                x = single_tensor(inputs[0] if len(inputs) == 1 else inputs, name, "input")
-                return _through(layer, x)
+    def through(name: str, x: torch.Tensor) -> torch.Tensor:
+        decoded: torch.Tensor = layers[name](activate(x, layers[name].start.activation).contiguous())
+        return decoded
 
-            def code_output(
-                _: nn.Module, __: tuple[Any, ...], output: Any, name: str = name, layer: LearnedLayer = layer
-            ) -> torch.Tensor:
-                return _through(layer, single_tensor(output, name, "output"))
-
-            if layer.start.where == "input":
-                handles.append(module.register_forward_pre_hook(code_input))
-            else:
-                handles.append(module.register_forward_hook(code_output))
+    with attached(model, {name: layer.start.where for name, layer in layers.items()}, through):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def group_by_importance(
@@ -88,8 +71,3 @@ def ranks(importance: torch.Tensor, groups: int) -> torch.Tensor:
     group = torch.empty_like(order)
     group[order] = torch.arange(len(order)) * count // len(order)
     return group
-
-
-def _through(layer: LearnedLayer, x: torch.Tensor) -> torch.Tensor:
-    decoded: torch.Tensor = layer(activate(x, layer.start.activation).contiguous())
-    return decoded

@@ -11,9 +11,9 @@ that are not white do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -24,9 +24,10 @@ from fmcodec import decode, encode
 from fmcodec.search.divergence import Task, divergence, random_score
 from fmcodec.search.hull import lower_hull
 from fmcodec.search.options import LayerOptions, Option
+from fmcodec.torch.hooks import attached
 from fmcodec.torch.map_codec import MapSite
 from fmcodec.torch.measure import ACTIVATION_LIMIT, Weights, squared_error
-from fmcodec.torch.wrap import activate, find_modules, single_tensor
+from fmcodec.torch.wrap import activate
 
 Method = Literal["quantization", "noise", "fisher"]
 
@@ -122,7 +123,7 @@ def measure_sensitivity(
     return found
 
 
-class _Distortion:
+class _Distortion(ABC):
     """Something that happens to a map, and the squared error it makes after the activation."""
 
     def __init__(self, site: MapSite, layer: LayerOptions) -> None:
@@ -137,8 +138,9 @@ class _Distortion:
         self.squared_error += squared_error(before, after, self._weights)
         return after
 
+    @abstractmethod
     def _distorted(self, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """The map (N, C, H, W) with errors; an activation of the network follows."""
 
 
 class _Quantization(_Distortion):
@@ -191,7 +193,7 @@ def _probe(
     """Squared error and divergence, both means over images."""
     images = sum(map(len, batches))
     total = 0.0
-    with torch.no_grad(), _changed(model, {name: (site, distortion)}):
+    with torch.no_grad(), attached(model, {name: site.where}, lambda _, x: distortion(x)):
         for batch, expected in zip(batches, reference, strict=True):
             total += math.fsum(divergence(expected, model(batch), task))
     return distortion.squared_error / images, total / images
@@ -205,33 +207,6 @@ def _sensitivity(points: Sequence[tuple[float, float]]) -> Sensitivity:
         return Sensitivity((1.0,), (1.0,))
     errors = tuple(sorted(slopes))
     return Sensitivity(errors, tuple(slopes[error] for error in errors))
-
-
-@contextmanager
-def _changed(
-    model: nn.Module, changes: Mapping[str, tuple[MapSite, Callable[[torch.Tensor], torch.Tensor]]]
-) -> Iterator[None]:
-    """While active, maps of the model pass through functions."""
-    with ExitStack() as stack:
-        for name, module in find_modules(model, list(changes)).items():
-            site, change = changes[name]
-
-            def at_input(_: nn.Module, inputs: tuple[Any, ...], name: str = name, change: Any = change) -> torch.Tensor:
-                value = inputs[0] if len(inputs) == 1 else inputs
-                changed: torch.Tensor = change(single_tensor(value, name, "input"))
-                return changed
-
-            def at_output(
-                _: nn.Module, __: tuple[Any, ...], output: Any, name: str = name, change: Any = change
-            ) -> torch.Tensor:
-                changed: torch.Tensor = change(single_tensor(output, name, "output"))
-                return changed
-
-            if site.where == "input":
-                stack.callback(module.register_forward_pre_hook(at_input).remove)
-            else:
-                stack.callback(module.register_forward_hook(at_output).remove)
-        yield
 
 
 def channel_gradients(
@@ -261,21 +236,18 @@ def channel_gradients(
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, torch.Tensor] = {}
 
-    def watched(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    def watch(name: str, x: torch.Tensor) -> None:
+        squares = sums.setdefault(name, torch.zeros(x.shape[1], dtype=torch.float64))
+        nonzeros = counts.setdefault(name, torch.zeros(x.shape[1], dtype=torch.int64))
+
         def add(gradient: torch.Tensor) -> None:
-            sums[name] += gradient.square().sum((2, 3)).sum(0, dtype=torch.float64)
-            counts[name] += gradient.ne(0).sum((0, 2, 3))
+            squares.add_(gradient.square().sum((2, 3)).sum(0, dtype=torch.float64))
+            nonzeros.add_(gradient.ne(0).sum((0, 2, 3)))
 
-        def watch(x: torch.Tensor) -> torch.Tensor:
-            sums.setdefault(name, torch.zeros(x.shape[1], dtype=torch.float64))
-            counts.setdefault(name, torch.zeros(x.shape[1], dtype=torch.int64))
-            if x.requires_grad:
-                x.register_hook(add)  # type: ignore[no-untyped-call]
-            return x
+        if x.requires_grad:
+            x.register_hook(add)  # type: ignore[no-untyped-call]
 
-        return watch
-
-    with torch.enable_grad(), _changed(model, {name: (site, watched(name)) for name, site in sites.items()}):
+    with torch.enable_grad(), attached(model, {name: site.where for name, site in sites.items()}, watch):
         for batch in (part for whole in batches for part in torch.split(whole, BACKWARD_IMAGES)):
             inputs = batch.detach().clone().requires_grad_(True)
             # In-place operations must not meet a leaf.

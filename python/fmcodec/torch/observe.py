@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fmcodec.policy import Where
-from fmcodec.torch.wrap import find_modules, single_tensor
+from fmcodec.torch.hooks import attached
 
 Observer = Callable[[str, torch.Tensor], None]
 
@@ -55,21 +55,5 @@ def run(
 @contextmanager
 def observe(model: nn.Module, places: Mapping[str, Where], observer: Observer) -> Iterator[None]:
     """While active, calls ``observer(name, map)`` for the inputs or outputs (N, C, H, W) of the named modules."""
-    handles = []
-    try:
-        for name, module in find_modules(model, list(places)).items():
-
-            def see_input(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
-                observer(name, single_tensor(inputs[0] if len(inputs) == 1 else inputs, name, "input").detach())
-
-            def see_output(_: nn.Module, __: tuple[Any, ...], output: Any, name: str = name) -> None:
-                observer(name, single_tensor(output, name, "output").detach())
-
-            if places[name] == "input":
-                handles.append(module.register_forward_pre_hook(see_input))
-            else:
-                handles.append(module.register_forward_hook(see_output))
+    with attached(model, places, lambda name, x: observer(name, x.detach())):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

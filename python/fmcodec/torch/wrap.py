@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from fmcodec.policy import Activation, Policy
+from fmcodec.torch.hooks import attach, find_modules
 from fmcodec.torch.map_codec import CodedMap, Mode, Placement, Placements, placements_of
 from fmcodec.torch.statistics import LayerStatistics, Totals, energies
 
@@ -96,51 +95,11 @@ def place(model: nn.Module, placements: Placements) -> Session:
     return session
 
 
-def find_modules(model: nn.Module, names: list[str]) -> dict[str, nn.Module]:
-    """The modules of the given names.
-
-    Raises
-    ------
-    ValueError
-        A name is unknown, or two names are the same module.
-    """
-    known = dict(model.named_modules(remove_duplicate=False))
-    found: dict[str, nn.Module] = {}
-    owner: dict[int, str] = {}
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"; close names: {', '.join(close)}" if close else ""
-            raise ValueError(f"the model has no module {name!r}{hint}")
-        found[name] = known[name]
-        if id(known[name]) in owner:
-            raise ValueError(f"{owner[id(known[name])]!r} and {name!r} are the same module")
-        owner[id(known[name])] = name
-    return found
-
-
 def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
     """The map after an activation of a policy."""
     if activation == "relu":
         return torch.relu(x)
     return x.clamp(0, 6) if activation == "relu6" else x
-
-
-def single_tensor(value: Any, name: str, where: str) -> torch.Tensor:
-    """``value`` itself if it is a tensor (N, C, H, W), as hooks must check before they code it.
-
-    Raises
-    ------
-    TypeError
-        It is not a tensor.
-    ValueError
-        It has not four axes.
-    """
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"the {where} of {name!r} must be a single tensor to be coded, not {type(value).__name__}")
-    if value.dim() != 4:
-        raise ValueError(f"the {where} of {name!r} must have axes (N, C, H, W), not shape {tuple(value.shape)}")
-    return value
 
 
 class _Layer:
@@ -240,18 +199,8 @@ class Session:
 
     def _attach(self, name: str, module: nn.Module, placement: Placement) -> None:
         layer = _Layer(name, placement)
-
-        def code_input(_: nn.Module, inputs: tuple[Any, ...]) -> torch.Tensor:
-            value = inputs[0] if len(inputs) == 1 else inputs
-            return self._code(single_tensor(value, name, "input"), layer)
-
-        def code_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> torch.Tensor:
-            return self._code(single_tensor(output, name, "output"), layer)
-
-        if placement.site.where == "input":
-            self._handles.append(module.register_forward_pre_hook(code_input))
-        else:
-            self._handles.append(module.register_forward_hook(code_output))
+        handle = attach(name, module, placement.site.where, lambda _, x: self._code(x, layer))
+        self._handles.append(handle)
 
     def _code(self, value: torch.Tensor, layer: _Layer) -> torch.Tensor:
         site, codec = layer.placement
