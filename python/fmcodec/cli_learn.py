@@ -7,11 +7,19 @@ from typing import Any
 
 import click
 
-from fmcodec.cli_networks import EXISTING, EXISTING_FILE, FILE, network_of, progress_bar, samples_of
+from fmcodec.cli_networks import (
+    EXISTING,
+    EXISTING_FILE,
+    FILE,
+    network_of,
+    progress_bar,
+    reading_options,
+    samples_of,
+)
 
 
 @click.command("learn")
-@click.argument("model", metavar="MODEL")
+@reading_options
 @click.option("--policy", "policy_path", type=EXISTING_FILE, required=True, help="Where learning starts.")
 @click.option("--data", type=EXISTING, required=True, help="Calibration images: folder, zip, npz or safetensors.")
 @click.option("--output", type=FILE, required=True, help="File for the learned policy.")
@@ -22,11 +30,6 @@ from fmcodec.cli_networks import EXISTING, EXISTING_FILE, FILE, network_of, prog
 @click.option("--groups", type=click.IntRange(min=1), default=8, show_default=True, help="Of channels in a layer.")
 @click.option("--checks", type=click.IntRange(min=1), default=4, show_default=True, help="Measurements on the way.")
 @click.option("--vary/--no-vary", default=True, show_default=True, help="Mirror and shift images at random.")
-@click.option("--task", type=click.Choice(["classification", "image"]), default="classification", show_default=True)
-@click.option("--size", type=click.IntRange(min=0), help="Rows and columns of an image.")
-@click.option("--gray", is_flag=True, help="Read images with one channel.")
-@click.option("--mean", metavar="R,G,B", help="Preprocessing: mean of each channel, in units of 0 to 255.")
-@click.option("--std", metavar="R,G,B", help="Preprocessing: what each channel is divided by.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Images of a step.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def learn_command(

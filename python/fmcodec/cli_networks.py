@@ -23,14 +23,11 @@ EXISTING = click.Path(path_type=Path, exists=True)
 Command = Callable[..., None]
 
 
-def network_options(command: Command) -> Command:
-    """The options that say which network runs on which images, and on how many workers."""
-    options = (
+def reading_options(command: Command) -> Command:
+    """The argument and options of which `network_of` and `samples_of` make the network and its images."""
+    return _with_options(
+        command,
         click.argument("model", metavar="MODEL"),
-        click.option(
-            "--data", type=EXISTING, required=True, help="Images to report on: folder, zip, npz or safetensors."
-        ),
-        click.option("--limit", type=click.IntRange(min=1), help="Use at most this many, at even distances."),
         click.option(
             "--task", type=click.Choice(["classification", "image"]), default="classification", show_default=True
         ),
@@ -38,6 +35,18 @@ def network_options(command: Command) -> Command:
         click.option("--gray", is_flag=True, help="Read images with one channel."),
         click.option("--mean", metavar="R,G,B", help="Preprocessing: mean of each channel, in units of 0 to 255."),
         click.option("--std", metavar="R,G,B", help="Preprocessing: what each channel is divided by."),
+    )
+
+
+def network_options(command: Command) -> Command:
+    """The options that say which network runs on which images, and on how many workers."""
+    return _with_options(
+        command,
+        reading_options,
+        click.option(
+            "--data", type=EXISTING, required=True, help="Images to report on: folder, zip, npz or safetensors."
+        ),
+        click.option("--limit", type=click.IntRange(min=1), help="Use at most this many, at even distances."),
         click.option("--weight-bits", type=click.IntRange(2, 16), help="Quantize the weights as well."),
         click.option(
             "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images of a stream."
@@ -47,6 +56,9 @@ def network_options(command: Command) -> Command:
         click.option("--json", "json_path", type=FILE, help="Write all numbers to this file."),
         click.option("--resume", type=FILE, help="Keep finished batches in this file, and go on from it."),
     )
+
+
+def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:
     for option in reversed(options):
         command = option(command)
     return command

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fmcodec.cli_networks import EXISTING, network_of, numbers_of, progress_bar, samples_of
+from fmcodec.cli_networks import EXISTING, network_of, numbers_of, progress_bar, reading_options, samples_of
 from fmcodec.spec import CODE_LAYOUTS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command("search")
-@click.argument("model", metavar="MODEL")
+@reading_options
 @click.option("--data", type=EXISTING, required=True, help="Calibration images: folder, zip, npz or safetensors.")
 @click.option("--output", type=FOLDER, required=True, help="Folder for policies, frontier.json and frontier.svg.")
 @click.option("--held-out", type=EXISTING, help="Images to measure policies on; else some of --data that are left out.")
@@ -44,11 +44,6 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     "--sensitivity", type=click.Choice(["quantization", "noise", "fisher"]), default="quantization", show_default=True
 )
 @click.option("--probe-images", type=click.IntRange(min=1), default=16, show_default=True, help="To measure it on.")
-@click.option("--task", type=click.Choice(["classification", "image"]), default="classification", show_default=True)
-@click.option("--size", type=click.IntRange(min=0), help="Rows and columns of an image; 0: as they are.")
-@click.option("--gray", is_flag=True, help="Read images with one channel.")
-@click.option("--mean", metavar="R,G,B", help="Preprocessing: mean of each channel, in units of 0 to 255.")
-@click.option("--std", metavar="R,G,B", help="Preprocessing: what each channel is divided by.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images of a stream.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")

@@ -6,10 +6,10 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fmcodec.baselines.fields import EncodedBits, FieldReader, IntArray, pack
 from fmcodec.errors import CorruptStreamError
@@ -40,6 +40,31 @@ def checked_shape(shape: Shape) -> tuple[int, ...]:
     if min(dimensions, default=0) < 0:
         raise ValueError(f"shape must not be negative, not {shape}")
     return dimensions
+
+
+def checked_integers(symbols: ArrayLike) -> NDArray[np.integer[Any]]:
+    """The symbols as an array; TypeError if they are not integers."""
+    array = np.asarray(symbols)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"symbols must be an array of integers, not of {array.dtype}")
+    return array
+
+
+def checked_symbols(symbols: ArrayLike, low: int, high: int) -> IntArray:
+    """The symbols as int64, in their shape; TypeError if they are not integers, ValueError if one is out of range."""
+    array = checked_integers(symbols)
+    if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
+        raise ValueError(f"symbols must be {low} to {high}, not {array.min()} to {array.max()}")
+    return array.astype(np.int64)
+
+
+def require_same_stream(name: str, written: EncodedBits, encoded: EncodedBits) -> None:
+    """Refuse a stream that is not the one its symbols are written as, padding and order included.
+
+    Each array has one stream, so that writing it again finds whatever is wrong in another.
+    """
+    if written != encoded:
+        raise CorruptStreamError(f"not a stream of {name}: its symbols are written in other bits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +125,7 @@ class WordCoder(ABC):
         """
         dimensions = checked_shape(shape)
         symbols = self._parse(FieldReader(encoded), math.prod(dimensions))
-        # Each array has one stream. Writing it again finds whatever is wrong in this one, padding and order included.
-        if pack(*self._fields(symbols)) != encoded:
-            raise CorruptStreamError(f"not a stream of {self.name}: its symbols are written in other bits")
+        require_same_stream(self.name, pack(*self._fields(symbols)), encoded)
         return symbols.reshape(dimensions)
 
     @abstractmethod
@@ -123,13 +146,7 @@ class WordCoder(ABC):
         return words - ((words >> (self.bits - 1)) << self.bits) if self.signed else words
 
     def _checked(self, symbols: ArrayLike) -> IntArray:
-        array = np.asarray(symbols)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"symbols must be an array of integers, not of {array.dtype}")
-        low, high = self.symbol_range
-        if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
-            raise ValueError(f"symbols must be {low} to {high}, not {array.min()} to {array.max()}")
-        return array.astype(np.int64).reshape(-1)
+        return checked_symbols(symbols, *self.symbol_range).reshape(-1)
 
     def _normalize(self, name: str, low: int, high: int) -> None:
         value = operator.index(getattr(self, name))

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fmcodec.baselines.coder import Shape, checked_shape
+from fmcodec.baselines.coder import Shape, checked_shape, checked_symbols
 from fmcodec.baselines.fields import EncodedBits, IntArray
 from fmcodec.codec import cost, decode, encode
 from fmcodec.errors import CorruptStreamError
@@ -75,12 +75,7 @@ class FrameCoder:
         )
 
     def _values(self, symbols: ArrayLike) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        array = np.asarray(symbols)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"symbols must be an array of integers, not of {array.dtype}")
-        low, high = self._spec().level_range
-        if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
-            raise ValueError(f"symbols must be {low} to {high}, not {array.min()} to {array.max()}")
+        array = checked_symbols(symbols, *self._spec().level_range)
         # Exact: binary32 has 24 bits.
         return array.astype(np.float32).reshape(_planes_shape(array.shape))
 

@@ -86,8 +86,7 @@ def ssim(reference: torch.Tensor, other: torch.Tensor, peak: float) -> list[floa
     ValueError
         The images are smaller than the window.
     """
-    if min(reference.shape[-2:]) < WINDOW:
-        raise ValueError(f"SSIM needs images of at least {WINDOW} x {WINDOW}, not {tuple(reference.shape[-2:])}")
+    _check_size("SSIM", reference, WINDOW)
     x, y = reference.double(), other.double()
     mean_x, mean_y = _smooth(x), _smooth(y)
     variance_x, variance_y = _smooth(x * x) - mean_x**2, _smooth(y * y) - mean_y**2
@@ -110,8 +109,7 @@ def uqi(reference: torch.Tensor, other: torch.Tensor) -> list[float]:
     ValueError
         The images are smaller than the blocks.
     """
-    if min(reference.shape[-2:]) < UQI_BLOCK:
-        raise ValueError(f"UQI needs images of at least {UQI_BLOCK} x {UQI_BLOCK}, not {tuple(reference.shape[-2:])}")
+    _check_size("UQI", reference, UQI_BLOCK)
     blocks_x, blocks_y = (
         images.double().unfold(2, UQI_BLOCK, 1).unfold(3, UQI_BLOCK, 1).flatten(4) for images in (reference, other)
     )
@@ -122,6 +120,11 @@ def uqi(reference: torch.Tensor, other: torch.Tensor) -> list[float]:
     luminance = torch.where(powers > 0, 2 * mean_x * mean_y / powers, 1.0)
     structure = torch.where(variances > 0, 2 * covariance / variances, 1.0)
     return [float(value) for value in (luminance * structure).flatten(1).mean(1)]
+
+
+def _check_size(index: str, images: torch.Tensor, least: int) -> None:
+    if min(images.shape[-2:]) < least:
+        raise ValueError(f"{index} needs images of at least {least} x {least}, not {tuple(images.shape[-2:])}")
 
 
 def _smooth(x: torch.Tensor) -> torch.Tensor:

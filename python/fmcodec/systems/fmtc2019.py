@@ -18,12 +18,24 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from fmcodec.evaluation import Network, Placement
 from fmcodec.systems.huffman import LOWEST, PooledHuffman
 from fmcodec.systems.symbol_codec import ProjectionCodec, klt_codec
 from fmcodec.systems.system import Batches, MapStatistics, Placements, System, component_ranges, measure, site_of
+
+
+class _Calibrated(NamedTuple):
+    """What the rules for the step may look at."""
+
+    network: Network
+    batches: Batches
+    found: dict[str, MapStatistics]
+    codecs: dict[str, ProjectionCodec]  # of step 1
+
+
+Grids = dict[str, tuple[float, int, int]]  # step, smallest and largest level of each map
 
 
 class _Fmtc(System):
@@ -37,22 +49,16 @@ class _Fmtc(System):
         """As in `System`."""
         found = measure(network, batches, "before")
         codecs = {name: _codec(statistics) for name, statistics in found.items()}
+        calibrated = _Calibrated(network, batches, found, codecs)
         placements = {}
-        for name, (step, low, high) in self._grids(network, batches, level, found, codecs).items():
+        for name, (step, low, high) in self._grids(level, calibrated).items():
             codec = klt_codec(codecs[name].rows.numpy(), codecs[name].means.numpy(), step, low, high, PooledHuffman())
             placements[name] = Placement(site_of(network, name, "before"), codec)
         return placements
 
     @abstractmethod
-    def _grids(
-        self,
-        network: Network,
-        batches: Batches,
-        level: float,
-        found: dict[str, MapStatistics],
-        codecs: dict[str, ProjectionCodec],
-    ) -> dict[str, tuple[float, int, int]]:
-        """Step, smallest and largest level of each map."""
+    def _grids(self, level: float, calibrated: _Calibrated) -> Grids:
+        """The grid of each map; ValueError for a level out of its range."""
 
 
 class Fmtc2019(_Fmtc):
@@ -62,16 +68,10 @@ class Fmtc2019(_Fmtc):
     level_name = "bits over the range of the components"
     levels = (9.0, 8.0, 7.0, 6.0)
 
-    def _grids(
-        self,
-        network: Network,
-        batches: Batches,
-        level: float,
-        found: dict[str, MapStatistics],
-        codecs: dict[str, ProjectionCodec],
-    ) -> dict[str, tuple[float, int, int]]:
+    def _grids(self, level: float, calibrated: _Calibrated) -> Grids:
         if not 1 < level <= 16:
             raise ValueError(f"level must be above 1 and at most 16 bits, not {level}")
+        network, batches, _, codecs = calibrated
         ranges = component_ranges(network, batches, lambda name, x: codecs[name].project(x), "before")
         grids = {}
         for name, (lows, highs) in ranges.items():
@@ -91,17 +91,10 @@ class Fmtc2019Rms(_Fmtc):
     level_name = "step / RMS of the map"
     levels = (0.1, 0.15, 0.2, 0.3)
 
-    def _grids(
-        self,
-        network: Network,
-        batches: Batches,
-        level: float,
-        found: dict[str, MapStatistics],
-        codecs: dict[str, ProjectionCodec],
-    ) -> dict[str, tuple[float, int, int]]:
+    def _grids(self, level: float, calibrated: _Calibrated) -> Grids:
         if not 0 < level < math.inf:
             raise ValueError(f"level must be a number above 0, not {level}")
-        return {name: (level * statistics.rms, LOWEST, -LOWEST - 1) for name, statistics in found.items()}
+        return {name: (level * statistics.rms, LOWEST, -LOWEST - 1) for name, statistics in calibrated.found.items()}
 
 
 def _codec(statistics: MapStatistics) -> ProjectionCodec:

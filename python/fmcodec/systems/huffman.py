@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fmcodec.baselines.coder import Shape
+from fmcodec.baselines.coder import Shape, checked_integers, require_same_stream
 from fmcodec.baselines.fields import EncodedBits, FieldReader, IntArray, pack
 from fmcodec.errors import CorruptStreamError, TruncatedStreamError
 from fmcodec.reference.lengths import limited_lengths
@@ -95,9 +95,7 @@ class PooledHuffman:
         """
         count = int(np.prod(shape, dtype=np.int64))
         symbols = self._parse(FieldReader(encoded), count) if count else np.zeros(0, dtype=np.int64)
-        # Each array has one stream. Writing it again finds whatever is wrong in this one.
-        if self.encode(symbols) != encoded:
-            raise CorruptStreamError(f"not a stream of {self.name}: its symbols are written in other bits")
+        require_same_stream(self.name, self.encode(symbols), encoded)
         return symbols.reshape(shape)
 
     def _parse(self, reader: FieldReader, count: int) -> IntArray:
@@ -142,9 +140,7 @@ def _canonical(lengths: IntArray) -> IntArray:
 
 
 def _checked(symbols: ArrayLike) -> IntArray:
-    array = np.asarray(symbols)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"symbols must be an array of integers, not of {array.dtype}")
+    array = checked_integers(symbols)
     if array.size and not LOWEST <= int(array.min()) <= int(array.max()) < -LOWEST:
         raise ValueError(f"symbols must have 16 bits, not be {array.min()} to {array.max()}")
     return array.astype(np.int64).reshape(-1)

@@ -8,9 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fmcodec.baselines.coder import Shape
+from fmcodec.baselines.coder import Shape, checked_integers, require_same_stream
 from fmcodec.baselines.fields import EncodedBits, FieldReader, IntArray, pack
-from fmcodec.errors import CorruptStreamError
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,11 @@ class ComponentWidths:
         widths = np.repeat(np.array(self.widths, dtype=np.int64), positions)
         words = FieldReader(encoded).take(np.cumsum(widths) - widths, widths)
         symbols = words.reshape(components, positions) + np.array(self.lows, dtype=np.int64)[:, None]
-        if self.encode(symbols) != encoded:
-            raise CorruptStreamError(f"not a stream of {self.name}: its symbols are written in other bits")
+        require_same_stream(self.name, self.encode(symbols), encoded)
         return symbols
 
     def _words(self, symbols: ArrayLike) -> IntArray:
-        array = np.asarray(symbols)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"symbols must be an array of integers, not of {array.dtype}")
+        array = checked_integers(symbols)
         if array.ndim != 2 or len(array) != len(self.widths):
             raise ValueError(f"symbols must be ({len(self.widths)}, positions), not {array.shape}")
         words = array.astype(np.int64) - np.array(self.lows, dtype=np.int64)[:, None]
