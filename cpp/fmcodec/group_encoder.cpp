@@ -225,6 +225,16 @@ bool GroupEncoder::can_patch(const Block& block) const {
   return has_places && patch_head_bytes(patches_.size()) <= raw_size_bytes(block);
 }
 
+// Whether static tables of contexts have a weight for everything from the smallest to the largest symbol of a block.
+bool GroupEncoder::has_weights(const Block& block) const {
+  const auto [minimum, maximum, magnitude] = block.range;
+  if (symbols_.is_wide() || shift_for(minimum, maximum, token_minimum_) > 0) return false;
+  for (int32_t symbol = minimum; symbol <= maximum; ++symbol) {
+    if (!has_weight_[static_cast<uint8_t>(symbol)]) return false;
+  }
+  return true;
+}
+
 // Makes patches of the symbols that static tables of contexts have no weight for, and returns all tokens with 0 in
 // their place.
 const uint8_t* GroupEncoder::patch_tokens(const Block& block) {
@@ -250,7 +260,8 @@ bool GroupEncoder::write_neighbours(const Block& block, ByteBuffer& out) {
   const size_t count = symbols_.count(block);
   OrderedTokens ordered;
   if (spec_.tables) {
-    const uint8_t* const tokens = patch_tokens(block);
+    // Calibrated tables nearly always cover a block, whose tokens then need no look.
+    const uint8_t* const tokens = has_weights(block) ? symbols_.tokens(block) : patch_tokens(block);
     if (!can_patch(block) || (!patches_.empty() && !has_weight_[0])) return false;
     ordered = order_.order(block, tokens);
   } else {

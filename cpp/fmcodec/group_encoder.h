@@ -47,6 +47,7 @@ class GroupEncoder {
   std::vector<uint8_t> head() const;
   bool write_coded(const Block& block, const Tables& tables, ByteBuffer& out);
   bool can_patch(const Block& block) const;
+  bool has_weights(const Block& block) const;
   const uint8_t* patch_tokens(const Block& block);
   bool write_neighbours(const Block& block, ByteBuffer& out);
   void write_raw(const Block& block, ByteBuffer& out);

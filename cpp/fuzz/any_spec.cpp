@@ -18,8 +18,6 @@ std::shared_ptr<const Basis> any_basis(Input& input, const Spec& spec, uint64_t 
   return std::make_shared<const Basis>(bytes, channels, spec.transform_size, spec.kept_bands);
 }
 
-}  // namespace
-
 Dtype any_dtype(Input& input) { return static_cast<Dtype>(input.number(1, 5)); }
 
 TensorShape any_shape(Input& input) {
@@ -60,6 +58,17 @@ Spec any_spec(Input& input, uint64_t channels) {
   }
   spec.clamps_nonfinite = input.flag();
   return spec;
+}
+
+}  // namespace
+
+AnyTensor any_tensor(Input& input) {
+  AnyTensor tensor;
+  tensor.dtype = any_dtype(input);
+  tensor.shape = any_shape(input);
+  tensor.spec = any_spec(input, tensor.shape.channels);
+  tensor.layout = input.flag() ? Layout::kNhwc : Layout::kNchw;
+  return tensor;
 }
 
 }  // namespace fmc::fuzz

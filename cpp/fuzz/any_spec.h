@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Specs and shapes made from the bytes of a fuzzer.
+// Tensors and specs made from the bytes of a fuzzer.
 #pragma once
 
 #include "fmcodec/spec.h"
@@ -8,9 +8,13 @@
 
 namespace fmc::fuzz {
 
-Dtype any_dtype(Input& input);
-TensorShape any_shape(Input& input);
-// May not be valid: validate_spec() tells.
-Spec any_spec(Input& input, uint64_t channels);
+struct AnyTensor {
+  Dtype dtype;
+  TensorShape shape;
+  Spec spec;  // may not be valid: validate_spec() tells
+  Layout layout;
+};
+
+AnyTensor any_tensor(Input& input);
 
 }  // namespace fmc::fuzz

@@ -9,10 +9,7 @@ namespace fmc::fuzz {
 
 uint32_t coder_target(Bytes bytes) {
   Input input(bytes);
-  const Dtype dtype = any_dtype(input);
-  const TensorShape shape = any_shape(input);
-  Spec spec = any_spec(input, shape.channels);
-  const Layout layout = input.flag() ? Layout::kNhwc : Layout::kNchw;
+  const auto [dtype, shape, spec, layout] = any_tensor(input);
   try {
     validate_spec(spec, dtype, shape.channels, ErrorCode::kArgument);
   } catch (const Error&) {

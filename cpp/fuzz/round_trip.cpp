@@ -31,10 +31,7 @@ std::vector<uint8_t> joined(const EncodedFrame& frame) {
 
 uint32_t round_trip_target(Bytes bytes) {
   Input input(bytes);
-  const Dtype dtype = any_dtype(input);
-  const TensorShape shape = any_shape(input);
-  Spec spec = any_spec(input, shape.channels);
-  const Layout layout = input.flag() ? Layout::kNhwc : Layout::kNchw;
+  const auto [dtype, shape, spec, layout] = any_tensor(input);
   const bool has_tables = input.flag(), embeds_spec = input.flag();
   const std::vector<uint8_t> values = any_values(input.rest(), shape.values() * size_of(dtype));
   const MutableTensorView view = dense_view(const_cast<uint8_t*>(values.data()), dtype, layout, shape);
