@@ -242,6 +242,29 @@ def test_quantize_band(step: int) -> None:
         assert actual.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 255, 65535])
+def test_quantize_band_of_the_largest_coefficients(step: int) -> None:
+    rounding = step // 2
+    limit = 2**21 - 1 - rounding
+    multiples = np.arange(limit // step - 40, limit // step + 1) * step
+    near = [multiples - rounding + move for move in (-1, 0, 1)]  # where one symbol ends and the next begins
+    coefficients = np.concatenate([*near, np.arange(limit - 999, limit + 1)])
+    coefficients = np.concatenate([coefficients, -coefficients])
+    actual = kernels.quantize_band(coefficients.astype(np.int32), step, rounding)
+    np.testing.assert_array_equal(actual, np.sign(coefficients) * ((np.abs(coefficients) + rounding) // step))
+
+
+@pytest.mark.parametrize("step", [1, 2, 16, 4096])
+def test_band_to_tokens_is_three_kernels_in_one(step: int) -> None:
+    rng = np.random.default_rng(step)
+    coefficients = rng.integers(-(2**17), 2**17, 40000, endpoint=True).astype(np.int32)
+    for size in [*SIZES, 16384, 40000]:
+        symbols = kernels.quantize_band(coefficients[:size], step, step // 2)
+        tokens, extent = kernels.band_to_tokens(coefficients[:size], step, step // 2)
+        np.testing.assert_array_equal(tokens, symbols.astype(np.uint8))
+        assert extent == range_of(symbols)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 1000, 65535])
 def test_dequantize_band(step: int) -> None:
     rng = np.random.default_rng(step)
@@ -252,6 +275,69 @@ def test_dequantize_band(step: int) -> None:
     for size in [*SIZES, len(symbols)]:
         expected = coefficients_from_symbols(symbols[:size].reshape(1, -1), spec, 1).reshape(-1)
         assert kernels.dequantize_band(symbols[:size].astype(np.int32), step).tolist() == expected.tolist()
+
+
+# --- channels to tokens in one pass
+
+
+def fixed_matrix(name: str, size: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The matrix of a transform, and what kernels take for it."""
+    matrix = reference.dct_matrix(size) if name == "dct" else hadamard_matrix(size)
+    return matrix, (matrix if name == "dct" else matrix[:1, :1]).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", ["dct", "hadamard"])
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_values_to_tokens_and_back(name: str, size: int) -> None:
+    rng = np.random.default_rng(size)
+    matrix, argument = fixed_matrix(name, size)
+    spec = CodecSpec(step=0.01, bits=12, zero_point=2048)
+    for count, kept in ((1, size), (16, 1), (17, size - 1), (48, size), (300, size // 2)):
+        values = rng.normal(0, 2, (size, count)).astype(np.float32)
+        steps = rng.integers(40, 200, kept)
+        roundings = steps // rng.integers(2, 5, kept)
+        levels = levels_of(values.reshape(-1), spec).reshape(size, count)
+        coefficients = matrix_product(matrix[:kept], levels)
+        symbols = np.sign(coefficients) * ((np.abs(coefficients) + roundings[:, None]) // steps[:, None])
+        assert np.abs(symbols).max() <= 127
+        band_arguments = (steps.astype(np.int32), roundings.astype(np.int32))
+        tokens = kernels.values_to_tokens(values, *quantizer(spec), argument, *band_arguments)
+        if tokens is None:
+            assert count < 16  # fewer than a vector has
+            continue
+        np.testing.assert_array_equal(tokens, symbols.astype(np.uint8))
+
+        missing = rng.integers(kept)
+        symbols[missing] = 0
+        decoded = matrix_product(matrix[:kept].T, symbols * steps[:, None]).clip(-2048, 2047)
+        bands = [None if k == missing else band for k, band in enumerate(tokens)]
+        actual = kernels.tokens_to_values(bands, size, count, *quantizer(spec), argument, band_arguments[0])
+        np.testing.assert_array_equal(actual, decoded.astype(np.float32) * np.float32(spec.step))
+
+
+def test_coefficients_of_tokens_are_clamped() -> None:
+    matrix, argument = fixed_matrix("hadamard", 4)
+    symbols = np.zeros((4, 64), np.int64)
+    symbols[0] = np.arange(-64, 0) * 2
+    symbols[1] = 100
+    expected = matrix_product(matrix, (symbols * 65535).clip(-(2**20), 2**20)).clip(-(2**15), 2**15 - 1)
+    spec = CodecSpec(step=1.0, bits=16, zero_point=2**15)
+    bands = list(symbols.astype(np.uint8))
+    actual = kernels.tokens_to_values(bands, 4, 64, *quantizer(spec), argument, np.full(4, 65535, np.int32))
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("place", [0, 15, 16, 99])
+def test_values_that_are_no_tokens_are_left_to_other_kernels(place: int) -> None:
+    _, argument = fixed_matrix("dct", 8)
+    spec, steps = CodecSpec(step=1.0, bits=12, zero_point=2048), np.ones(8, np.int32)
+    arguments = (*quantizer(spec), argument, steps, 0 * steps)
+    zeros = np.zeros((8, 100), np.float32)
+    assert kernels.values_to_tokens(zeros, *arguments) is not None
+    for value, is_token in ((250, True), (-250, True), (400, False), (-400, False), (np.nan, False), (-np.inf, False)):
+        values = zeros.copy()
+        values[3, place] = value
+        assert (kernels.values_to_tokens(values, *arguments) is not None) == is_token
 
 
 # --- exact zeros

@@ -145,6 +145,57 @@ Integers quantize_band(const Integers& coefficients, int step, int rounding) {
   return symbols;
 }
 
+py::tuple band_to_tokens(const Integers& coefficients, int step, int rounding) {
+  Tokens tokens(coefficients.size());
+  SymbolRange range;
+  kernels().band_to_tokens(coefficients.data(), coefficients.size(), step, rounding, tokens.mutable_data(), &range);
+  return py::make_tuple(tokens, py::make_tuple(range.minimum, range.maximum, range.magnitude));
+}
+
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+void check_fused(py::ssize_t size, const Integers& steps, py::ssize_t bands) {
+  if (size > static_cast<py::ssize_t>(kMaxFusedSize) || bands > size || steps.size() != bands)
+    throw std::invalid_argument("at most 16 channels, no more bands than channels, and a step for each band");
+}
+
+// By the DCT of `matrix`, or a Hadamard transform if it has one entry. None if the kernel cannot.
+std::optional<Tokens> values_to_tokens(const Floats& values, float step, int zero_point, int bits,
+                                       const Integers& matrix, const Integers& steps, const Integers& roundings) {
+  const size_t size = values.shape(0), count = values.shape(1), kept = steps.size();
+  check_fused(values.shape(0), steps, roundings.size());
+  std::vector<const float*> channels(size);
+  for (size_t n = 0; n < size; ++n) channels[n] = values.data(n);
+  const FusedForward group{
+      quantizer(step, zero_point, bits, -128), channels.data(), channels.data(), steps.data(), roundings.data(), kept};
+  Tokens tokens({kept, count});
+  const bool is_done =
+      matrix.size() == 1
+          ? kernels().hadamard_to_tokens(group, *matrix.data(), size, count, tokens.mutable_data(), count)
+          : kernels().dct_to_tokens(group, matrix.data(), size, count, tokens.mutable_data(), count);
+  return is_done ? std::optional(tokens) : std::nullopt;
+}
+
+// The inverse, of bands of which some may be missing.
+std::optional<Floats> tokens_to_values(const std::vector<std::optional<Tokens>>& bands, size_t size, size_t count,
+                                       float step, int zero_point, int bits, const Integers& matrix,
+                                       const Integers& steps) {
+  check_fused(size, steps, bands.size());
+  std::vector<const uint8_t*> tokens;
+  for (const auto& band : bands) {
+    if (band && band->size() != static_cast<py::ssize_t>(count)) throw std::invalid_argument("bands differ in size");
+    tokens.push_back(band ? band->data() : nullptr);
+  }
+  Floats values({size, count});
+  std::vector<float*> channels(size);
+  for (size_t n = 0; n < size; ++n) channels[n] = values.mutable_data(n);
+  const FusedInverse group{quantizer(step, zero_point, bits, -128), channels.data(), tokens.data(), steps.data(),
+                           bands.size()};
+  const bool is_done = matrix.size() == 1 ? kernels().hadamard_from_tokens(group, *matrix.data(), size, count)
+                                          : kernels().dct_from_tokens(group, matrix.data(), size, count);
+  return is_done ? std::optional(values) : std::nullopt;
+}
+
 Integers dequantize_band(const Integers& symbols, int step) {
   Integers coefficients(symbols.size());
   std::memcpy(coefficients.mutable_data(), symbols.data(), symbols.nbytes());
@@ -331,6 +382,9 @@ void register_kernels(py::module_& parent) {
   module.def("hadamard", &hadamard);
   module.def("multiply", &multiply);
   module.def("quantize_band", &quantize_band);
+  module.def("band_to_tokens", &band_to_tokens);
+  module.def("values_to_tokens", &values_to_tokens);
+  module.def("tokens_to_values", &tokens_to_values);
   module.def("dequantize_band", &dequantize_band);
   module.def("flag_nonzero", &flag_nonzero);
   module.def("clear_unflagged", &clear_unflagged);

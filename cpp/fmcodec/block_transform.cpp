@@ -194,6 +194,56 @@ bool BlockTransform::read_symbols(const BandSource& band, uint64_t position, siz
   return true;
 }
 
+int32_t BlockTransform::rounding(int32_t step) const {
+  return static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone)));
+}
+
+bool BlockTransform::can_fuse(const TransformGroup& group) const {
+  return (spec_.transform == Transform::kDct || spec_.transform == Transform::kHadamard) && places_ == 1 &&
+         !spec_.exact_zeros && dtype_ == Dtype::kFloat32 && group.size <= kMaxFusedSize;
+}
+
+bool BlockTransform::forward_fused(const TransformGroup& group, const PlanarBlock<const void>& block, uint8_t* tokens,
+                                   const RangeList& ranges) const {
+  if (!can_fuse(group)) return false;
+  std::array<const float*, kMaxFusedSize> channels, ahead;
+  std::array<int32_t, kMaxFusedSize> steps, roundings;
+  // Next come the following channels at the same positions, or the first channels at the following positions.
+  const uint64_t next_input = group.first_input + group.size;
+  const bool is_last = next_input + group.size > plan_.channels();
+  for (uint32_t n = 0; n < group.size; ++n) {
+    channels[n] = reinterpret_cast<const float*>(channel(block, group.first_input + n, 0));
+    ahead[n] = reinterpret_cast<const float*>(is_last ? channel(block, n, block.positions)
+                                                      : channel(block, next_input + n, 0));
+  }
+  for (uint32_t k = 0; k < group.kept; ++k) {
+    steps[k] = plan_.step(group, k);
+    roundings[k] = rounding(steps[k]);
+  }
+  const FusedForward fused{quantizer_, channels.data(), ahead.data(), steps.data(), roundings.data(), group.kept};
+  const uint64_t positions = block.positions;
+  uint8_t* const out = tokens + group.first_kept_band * positions;
+  const bool is_done =
+      spec_.transform == Transform::kDct
+          ? kernels_.dct_to_tokens(fused, dct_matrix(group.size), group.size, positions, out, positions)
+          : kernels_.hadamard_to_tokens(fused, hadamard_factor(group.size), group.size, positions, out, positions);
+  if (is_done) measure_run(out, group.first_kept_band, group.kept, positions, ranges);
+  return is_done;
+}
+
+bool BlockTransform::inverse_fused(const TransformGroup& group, const std::array<const uint8_t*, kMaxFusedSize>& tokens,
+                                   const PlanarBlock<void>& block) const {
+  std::array<float*, kMaxFusedSize> channels;
+  std::array<int32_t, kMaxFusedSize> steps;
+  for (uint32_t n = 0; n < group.size; ++n)
+    channels[n] = reinterpret_cast<float*>(channel(block, group.first_input + n, 0));
+  for (uint32_t k = 0; k < group.kept; ++k) steps[k] = plan_.step(group, k);
+  const FusedInverse fused{quantizer_, channels.data(), tokens.data(), steps.data(), group.kept};
+  return spec_.transform == Transform::kDct
+             ? kernels_.dct_from_tokens(fused, dct_matrix(group.size), group.size, block.positions)
+             : kernels_.hadamard_from_tokens(fused, hadamard_factor(group.size), group.size, block.positions);
+}
+
 bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* tokens, int32_t* symbols,
                              const RangeList& ranges) {
   bool is_finite = true;
@@ -201,6 +251,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
   const SymbolSink sink{tokens, symbols, block.positions, ranges};
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
     const TransformGroup group = plan_.group(g);
+    if (tokens != nullptr && forward_fused(group, block, tokens, ranges)) continue;
     const Strip strip = this->strip(group);
     for (uint64_t position = 0; position < block.positions; position += strip.positions) {
       const size_t count = std::min(strip.positions, block.positions - position);
@@ -220,11 +271,16 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
         int32_t* const row = coefficients + k * strip.stride;
         forward_cells(row, strip, count);
         const int32_t step = plan_.step(group, k);
-        const auto rounding = static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone)));
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;
-          if (step > 1) kernels_.quantize_band(part, count, step, rounding);
-          put_symbols(part, (group.first_kept_band + k) * places_ + place, position, count, sink);
+          const uint64_t band = (group.first_kept_band + k) * places_ + place;
+          if (tokens != nullptr) {
+            kernels_.band_to_tokens(part, count, step, rounding(step), tokens + band * block.positions + position,
+                                    ranges.of(band));
+          } else {
+            if (step > 1) kernels_.quantize_band(part, count, step, rounding(step));
+            put_symbols(part, band, position, count, sink);
+          }
         }
       }
     }

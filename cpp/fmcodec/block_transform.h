@@ -101,6 +101,15 @@ class BlockTransform {
     uint64_t positions;
     const RangeList& ranges;
   };
+  // A group in one pass, if its symbols are tokens. Return false if that cannot be.
+  bool can_fuse(const TransformGroup& group) const;
+  bool forward_fused(const TransformGroup& group, const PlanarBlock<const void>& block, uint8_t* tokens,
+                     const RangeList& ranges) const;
+  template <class Source>
+  bool inverse_fused(const TransformGroup& group, const Source& source, const PlanarBlock<void>& block) const;
+  bool inverse_fused(const TransformGroup& group, const std::array<const uint8_t*, kMaxFusedSize>& tokens,
+                     const PlanarBlock<void>& block) const;
+  int32_t rounding(int32_t step) const;
   void put_symbols(const int32_t* symbols, uint64_t band, uint64_t position, size_t count,
                    const SymbolSink& sink) const;
   // Copies the symbols of a band to `symbols`. Returns whether any may be other than 0.
@@ -182,6 +191,19 @@ uint64_t BlockTransform::gather_tokens(const Source& source, uint64_t first_band
 }
 
 template <class Source>
+bool BlockTransform::inverse_fused(const TransformGroup& group, const Source& source,
+                                   const PlanarBlock<void>& block) const {
+  if (!can_fuse(group)) return false;
+  std::array<const uint8_t*, kMaxFusedSize> tokens;
+  for (uint32_t k = 0; k < group.kept; ++k) {
+    const BandSource band = source(group.first_kept_band + k);
+    if (band.symbols != nullptr) return false;
+    tokens[k] = band.tokens;
+  }
+  return inverse_fused(group, tokens, block);
+}
+
+template <class Source>
 void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& block) {
   for (uint64_t g = 0; g < plan_.group_count(); ++g) {
     if (is_direct_) {
@@ -192,6 +214,7 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
       }
     }
     const TransformGroup group = plan_.group(g);
+    if (inverse_fused(group, source, block)) continue;
     const Strip strip = this->strip(group);
     for (uint64_t position = 0; position < block.positions; position += strip.positions) {
       const size_t count = std::min(strip.positions, block.positions - position);

@@ -9,6 +9,7 @@
 
 #include "fmcodec/kernels/crc-inl.h"
 #include "fmcodec/kernels/dct-inl.h"
+#include "fmcodec/kernels/fused-inl.h"
 #include "fmcodec/kernels/hadamard-inl.h"
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/kernels/lattice-inl.h"
@@ -76,7 +77,12 @@ const KernelTable* kernel_table() {
       .inverse_dct = transform<InverseRows>,
       .hadamard = hadamard,
       .multiply = multiply,
+      .dct_to_tokens = dct_to_tokens,
+      .hadamard_to_tokens = hadamard_to_tokens,
+      .dct_from_tokens = dct_from_tokens,
+      .hadamard_from_tokens = hadamard_from_tokens,
       .quantize_band = quantize_band,
+      .band_to_tokens = band_to_tokens,
       .dequantize_band = dequantize_band,
       .flag_nonzero = flag_nonzero,
       .clear_unflagged = clear_unflagged,

@@ -90,6 +90,26 @@ struct MatrixProduct {
 
 inline constexpr size_t kProductPositions = 64;
 
+// float32 channels of a transform group of 4, 8 or 16, on their way to the tokens of the first `kept` bands.
+inline constexpr size_t kMaxFusedSize = 16;
+struct FusedForward {
+  Quantizer quantizer;
+  const float* const* channels;
+  const float* const* ahead;  // what is read next, to be fetched meanwhile; need not be there
+  const int32_t* steps;       // of the bands, as are the roundings
+  const int32_t* roundings;
+  size_t kept;
+};
+
+// And back. Tokens of a band may be null: all are 0.
+struct FusedInverse {
+  Quantizer quantizer;
+  float* const* channels;
+  const uint8_t* const* tokens;
+  const int32_t* steps;
+  size_t kept;
+};
+
 // Position in a bit stream, least significant bit of each byte first.
 struct BitCursor {
   uint8_t* bytes;
@@ -132,8 +152,21 @@ struct KernelTable {
   void (*multiply)(const MatrixProduct& product, const int32_t* in, size_t stride, size_t count, int32_t* pairs,
                    int32_t* out);
 
+  // --- sections 3 to 6 in one pass, if steps are coarse: `count` tokens with shift 0 for each band, `stride` apart, or
+  // the values of such tokens. Return false if that cannot be: the size is none of those, `count` is less than a
+  // vector, a value is not finite, or a symbol has a magnitude above 127. What was written is then meaningless.
+  bool (*dct_to_tokens)(const FusedForward& group, const int32_t* matrix, size_t size, size_t count, uint8_t* tokens,
+                        size_t stride);
+  bool (*hadamard_to_tokens)(const FusedForward& group, int32_t factor, size_t size, size_t count, uint8_t* tokens,
+                             size_t stride);
+  bool (*dct_from_tokens)(const FusedInverse& group, const int32_t* matrix, size_t size, size_t count);
+  bool (*hadamard_from_tokens)(const FusedInverse& group, int32_t factor, size_t size, size_t count);
+
   // --- symbols (section 5), in place. Precondition of quantize_band: |coefficient| + rounding < 2^21.
   void (*quantize_band)(int32_t* coefficients, size_t count, int32_t step, int32_t rounding);
+  // The symbols of quantize_band, measured, as tokens with shift 0.
+  void (*band_to_tokens)(const int32_t* coefficients, size_t count, int32_t step, int32_t rounding, uint8_t* tokens,
+                         SymbolRange* range);
   void (*dequantize_band)(int32_t* symbols, size_t count, int32_t step);
   // Flags of section 4.5: 1 where a level is not 0; and the inverse, which makes levels 0 where their flag is.
   void (*flag_nonzero)(const int32_t* levels, size_t count, int32_t* flags);

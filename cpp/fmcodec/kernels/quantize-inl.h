@@ -38,46 +38,63 @@ HWY_INLINE void for_each_vector(const In* in, size_t count, Out* out, const Step
   memcpy(out + i, last_out, (count - i) * sizeof(Out));
 }
 
-// Rounds values to levels and keeps the largest exponent seen, to find NaN and infinity without a branch.
+// Adding this rounds a number of magnitude up to 2^22 to the nearest integer, half to even: it leaves the last place of
+// binary32 the value 1. The integer is then the bits less those of this number, and its low byte is the lowest byte.
+constexpr float kRoundingShift = 12582912.0f;  // 1.5 * 2^23
+constexpr int32_t kRoundingShiftBits = 0x4B400000;
+
+// The bits of the nearest integers plus kRoundingShift.
+HWY_INLINE VI shifted_integer(VF value) { return hn::BitCast(I32(), hn::Add(value, hn::Set(F32(), kRoundingShift))); }
+HWY_INLINE VI integer_of(VI shifted) { return hn::Sub(shifted, hn::Set(I32(), kRoundingShiftBits)); }
+
+// Values to levels, shifted. Instruction sets differ in what they make of NaN.
 struct LevelRounder {
   VF inverse_step, lo, hi;
-  VU* exponents;
+
+  explicit LevelRounder(const Quantizer& q)
+      : inverse_step(hn::Set(F32(), q.inverse_step)),
+        lo(hn::Set(F32(), static_cast<float>(q.lo))),
+        hi(hn::Set(F32(), static_cast<float>(q.hi))) {}
 
   HWY_INLINE VI operator()(VF value) const {
-    *exponents = hn::Max(*exponents, hn::And(hn::BitCast(U32(), value), hn::Set(U32(), 0x7F800000u)));
-    const VF finite = hn::IfThenElseZero(hn::Eq(value, value), value);  // NaN becomes 0
-    // Clamping before the conversion keeps it in range: an out-of-range conversion differs between instruction sets.
-    return hn::NearestInt(hn::Min(hn::Max(hn::Mul(finite, inverse_step), lo), hi));
+    return shifted_integer(hn::Min(hn::Max(hn::Mul(value, inverse_step), lo), hi));
   }
 };
 
-HWY_INLINE LevelRounder make_rounder(const Quantizer& q, VU* exponents) {
-  return {hn::Set(F32(), q.inverse_step), hn::Set(F32(), static_cast<float>(q.lo)),
-          hn::Set(F32(), static_cast<float>(q.hi)), exponents};
-}
+// Whether no lane became NaN by adding values times 0: whether all of them were finite.
+HWY_INLINE bool is_all_numbers(VF probe) { return hn::AllTrue(F32(), hn::Eq(probe, probe)); }
 
-HWY_INLINE bool all_below_infinity(VU exponents) {
-  return hn::AllFalse(U32(), hn::Eq(exponents, hn::Set(U32(), 0x7F800000u)));
+// Calls store(shifted level, out) for each vector. Returns whether all values are finite; NaN becomes level 0.
+template <class Traits, typename Out, class Store>
+HWY_INLINE bool round_values(const typename Traits::T* values, size_t count, const Quantizer& q, Out* out,
+                             const Store& store) {
+  const LevelRounder round(q);
+  const VF zero = hn::Zero(F32());
+  VF probe = zero;
+  for_each_vector(values, count, out, [&](const typename Traits::T* in, Out* at) HWY_ATTR {
+    const VF value = Traits::load(in);
+    probe = hn::MulAdd(value, zero, probe);
+    store(round(value), at);
+  });
+  if (is_all_numbers(probe)) return true;
+  for_each_vector(values, count, out, [&](const typename Traits::T* in, Out* at) HWY_ATTR {
+    const VF value = Traits::load(in);
+    store(round(hn::IfThenElseZero(hn::Eq(value, value), value)), at);
+  });
+  return false;
 }
 
 template <class Traits>
 HWY_ATTR bool quantize_to_levels(const typename Traits::T* values, size_t count, const Quantizer& q, int32_t* levels) {
-  VU exponents = hn::Zero(U32());
-  const LevelRounder round = make_rounder(q, &exponents);
-  for_each_vector(values, count, levels, [&](const typename Traits::T* in, int32_t* out) HWY_ATTR {
-    hn::StoreU(round(Traits::load(in)), I32(), out);
-  });
-  return all_below_infinity(exponents);
+  return round_values<Traits>(values, count, q, levels,
+                              [](VI shifted, int32_t* out) HWY_ATTR { hn::StoreU(integer_of(shifted), I32(), out); });
 }
 
 template <class Traits>
 HWY_ATTR bool quantize_to_tokens(const typename Traits::T* values, size_t count, const Quantizer& q, uint8_t* tokens) {
-  VU exponents = hn::Zero(U32());
-  const LevelRounder round = make_rounder(q, &exponents);
-  for_each_vector(values, count, tokens, [&](const typename Traits::T* in, uint8_t* out) HWY_ATTR {
-    store_low_bytes(hn::BitCast(U32(), round(Traits::load(in))), out);
+  return round_values<Traits>(values, count, q, tokens, [](VI shifted, uint8_t* out) HWY_ATTR {
+    store_low_bytes(hn::BitCast(U32(), shifted), out);
   });
-  return all_below_infinity(exponents);
 }
 
 template <class Traits>
@@ -109,16 +126,35 @@ HWY_ATTR void dequantize_tokens(const uint8_t* tokens, size_t count, const Quant
   });
 }
 
-// s = sign(c) * floor((|c| + rounding) / step). The quotient of integers below 2^21, moved half a unit away from the
-// next integer, is far enough from it that two roundings of binary32 cannot cross.
+// s = sign(c) * floor((|c| + rounding) / step) is the integer nearest to c / step + sign(c) * offset, with an offset
+// that leaves half of 1 / step to the next integer and a half. For integers below 2^21 the roundings of binary32 are
+// less than that, whether the sum is fused with the product or not.
+HWY_INLINE float inverse_of_step(int32_t step) { return 1.0f / static_cast<float>(step); }
+HWY_INLINE float offset_of_rounding(int32_t step, int32_t rounding) {
+  return (static_cast<float>(rounding) + 0.5f) / static_cast<float>(step) - 0.5f;
+}
+HWY_INLINE VF nearest_symbol(VI coefficient, VF inverse_step, VF offset) {
+  const VF c = hn::ConvertTo(F32(), coefficient);
+  return hn::MulAdd(c, inverse_step, hn::Xor(offset, hn::And(c, hn::SignBit(F32()))));
+}
+
+// Coefficients to symbols, shifted.
+struct BandQuantizer {
+  VF inverse_step, offset;
+
+  BandQuantizer(int32_t step, int32_t rounding)
+      : inverse_step(hn::Set(F32(), inverse_of_step(step))),
+        offset(hn::Set(F32(), offset_of_rounding(step, rounding))) {}
+
+  HWY_INLINE VI operator()(VI coefficient) const {
+    return shifted_integer(nearest_symbol(coefficient, inverse_step, offset));
+  }
+};
+
 HWY_ATTR void quantize_band(int32_t* coefficients, size_t count, int32_t step, int32_t rounding) {
-  const VF offset = hn::Set(F32(), static_cast<float>(rounding) + 0.5f);
-  const VF inverse = hn::Set(F32(), 1.0f / static_cast<float>(step));
+  const BandQuantizer quantizer(step, rounding);
   for_each_vector(coefficients, count, coefficients, [&](const int32_t* in, int32_t* out) HWY_ATTR {
-    const VI c = hn::LoadU(I32(), in);
-    const VI magnitude = hn::ConvertTo(I32(), hn::Mul(hn::Add(hn::ConvertTo(F32(), hn::Abs(c)), offset), inverse));
-    const VI negative = hn::ShiftRight<31>(c);
-    hn::StoreU(hn::Sub(hn::Xor(magnitude, negative), negative), I32(), out);
+    hn::StoreU(integer_of(quantizer(hn::LoadU(I32(), in))), I32(), out);
   });
 }
 
@@ -160,21 +196,23 @@ HWY_INLINE void measure_one(int32_t symbol, SymbolRange* range) {
   range->magnitude += static_cast<uint32_t>(symbol < 0 ? -symbol : symbol);
 }
 
-HWY_ATTR void measure_symbols(const int32_t* symbols, size_t count, SymbolRange* range) {
+// Measures the symbols that load(i) gives for the lanes from i on, one vector after the other; `count` is a multiple of
+// the lanes.
+template <class Load>
+HWY_INLINE void measure_vectors(size_t count, SymbolRange* range, const Load& load) {
   const size_t lanes = hn::Lanes(I32());
   VI lowest = hn::Set(I32(), INT32_MAX);
   VI highest = hn::Set(I32(), INT32_MIN);
   HWY_ALIGN int32_t lane[HWY_MAX_BYTES / 4];
-  const size_t whole = count - count % lanes;
-  // A lane of magnitudes (at most 2^20 each) holds 1024 of them without overflow.
-  for (size_t start = 0; start < whole; start += 1024 * lanes) {
-    const size_t stop = HWY_MIN(whole, start + 1024 * lanes);
+  // A lane of magnitudes (at most 2^21 each) holds 1024 of them without overflow.
+  for (size_t start = 0; start < count; start += 1024 * lanes) {
+    const size_t stop = HWY_MIN(count, start + 1024 * lanes);
     VI magnitude = hn::Zero(I32());
     for (size_t i = start; i < stop; i += lanes) {
-      const VI s = hn::LoadU(I32(), symbols + i);
-      lowest = hn::Min(lowest, s);
-      highest = hn::Max(highest, s);
-      magnitude = hn::Add(magnitude, hn::Abs(s));
+      const VI symbol = load(i);
+      lowest = hn::Min(lowest, symbol);
+      highest = hn::Max(highest, symbol);
+      magnitude = hn::Add(magnitude, hn::Abs(symbol));
     }
     hn::Store(magnitude, I32(), lane);
     for (size_t i = 0; i < lanes; ++i) range->magnitude += static_cast<uint32_t>(lane[i]);
@@ -183,7 +221,31 @@ HWY_ATTR void measure_symbols(const int32_t* symbols, size_t count, SymbolRange*
   for (size_t i = 0; i < lanes; ++i) range->minimum = HWY_MIN(range->minimum, lane[i]);
   hn::Store(highest, I32(), lane);
   for (size_t i = 0; i < lanes; ++i) range->maximum = HWY_MAX(range->maximum, lane[i]);
+}
+
+HWY_ATTR void measure_symbols(const int32_t* symbols, size_t count, SymbolRange* range) {
+  const size_t whole = count - count % hn::Lanes(I32());
+  measure_vectors(whole, range, [&](size_t i) HWY_ATTR { return hn::LoadU(I32(), symbols + i); });
   for (size_t i = whole; i < count; ++i) measure_one(symbols[i], range);
+}
+
+HWY_ATTR void band_to_tokens(const int32_t* coefficients, size_t count, int32_t step, int32_t rounding, uint8_t* tokens,
+                             SymbolRange* range) {
+  const BandQuantizer quantizer(step, rounding);
+  const size_t rest = count % hn::Lanes(I32()), whole = count - rest;
+  measure_vectors(whole, range, [&](size_t i) HWY_ATTR {
+    const VI shifted = quantizer(hn::LoadU(I32(), coefficients + i));
+    store_low_bytes(hn::BitCast(U32(), shifted), tokens + i);
+    return integer_of(shifted);
+  });
+  if (rest == 0) return;
+  HWY_ALIGN int32_t last[HWY_MAX_BYTES / 4] = {};
+  memcpy(last, coefficients + whole, rest * sizeof(int32_t));
+  hn::Store(integer_of(quantizer(hn::Load(I32(), last))), I32(), last);
+  for (size_t i = 0; i < rest; ++i) {
+    measure_one(last[i], range);
+    tokens[whole + i] = static_cast<uint8_t>(last[i]);
+  }
 }
 
 // Highway 1.0.3 reduces 16-bit lanes, not bytes.
