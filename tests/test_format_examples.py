@@ -215,15 +215,31 @@ def check_spatial_cell(example: Example) -> None:
     matrix = reference.dct_matrix(2)
     along_rows = matrix_product(matrix, cell.T).T
     assert along_rows.tolist() == [rows["along rows, row 0"], rows["along rows, row 1"]]
-    spatial = spatial_from_coefficients(cell.reshape(1, 4, 1), 2)
+    spatial = spatial_from_coefficients(cell.reshape(1, 4, 1, 1, 1), 2, 2, 2)
     assert spatial.reshape(-1).tolist() == rows["bands 0 to 3"]
     columns = matrix_product(matrix.T, spatial.reshape(2, 2))
     assert columns.tolist() == [rows["decoded columns, row 0"], rows["decoded columns, row 1"]]
-    decoded = coefficients_from_spatial(spatial, 2).reshape(2, 2).tolist()
+    decoded = coefficients_from_spatial(spatial, 2, 2, 2).reshape(2, 2).tolist()
     assert decoded == [rows["decoded cell, row 0"], rows["decoded cell, row 1"]]
     x = cell.astype(np.uint8).reshape(1, 2, 2)
     for codec in (fmcodec, reference):
         assert codec.decode(codec.encode(x, CodecSpec(spatial_size=2))).tolist() == [decoded]
+
+
+def check_spatial_extents(example: Example) -> None:
+    rows = example.rows
+    values = np.array(rows["values"])
+    cells = [values[:4], values[4:]]
+    assert reference.dct_matrix(4)[3].tolist() == rows["first matrix, l = 3"]
+    assert reference.dct_matrix(3)[2].tolist() == rows["second matrix, l = 2"]
+    bands = [matrix_product(reference.dct_matrix(len(cell)), cell.reshape(-1, 1)).reshape(-1) for cell in cells]
+    assert [*bands[0]] == rows["bands 0 to 3, cell 0"]
+    assert [*bands[1], 0] == rows["bands 0 to 3, cell 1"]
+    decoded = [matrix_product(reference.dct_matrix(len(c)).T, c.reshape(-1, 1)).reshape(-1).tolist() for c in bands]
+    assert [value for cell in decoded for value in cell] == rows["decoded values"]
+    x = values.astype(np.uint8).reshape(1, 1, 7)
+    for codec in (fmcodec, reference):
+        assert codec.decode(codec.encode(x, CodecSpec(spatial_size=4))).reshape(-1).tolist() == rows["decoded values"]
 
 
 def check_raw_block(example: Example) -> None:
@@ -358,6 +374,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "dct-group": check_dct_group,
     "klt-group": check_klt_group,
     "spatial-cell": check_spatial_cell,
+    "spatial-extents": check_spatial_extents,
     "raw-block": check_raw_block,
     "patched-block": check_patched_block,
     "contexts": check_contexts,

@@ -15,7 +15,7 @@ from fmcodec import CodecSpec, reference
 from fmcodec.reference.transform import band_total
 from fmcodec.spec import TRANSFORMS
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "v5"
+FOLDER = Path(__file__).resolve().parent / "golden" / "v6"
 ENTRIES: dict[str, dict[str, Any]] = {
     entry["name"]: entry for entry in json.loads((FOLDER / "manifest.json").read_text(encoding="ascii"))
 }

@@ -166,7 +166,7 @@ def test_dequantize_all_sizes(dtype: str) -> None:
 # --- channel transform and bands
 
 
-@pytest.mark.parametrize("size", [2, 4, 8, 16, 32])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 7, 8, 16, 32])
 def test_dct_is_the_matrix_product(size: int) -> None:
     rng = np.random.default_rng(size)
     matrix = reference.dct_matrix(size)

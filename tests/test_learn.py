@@ -124,9 +124,12 @@ def test_coefficients_are_those_of_the_codec(name: str) -> None:
     with torch.no_grad():
         kept = straight_through(x, spec, CodecParameters(*parameters_of(layer))).coefficients
     levels = levels_from_values(x[0].numpy(), spec)
-    cells = cells_from_images(levels[:, None], spec.spatial_size).reshape(6, -1)
-    spatial = spatial_from_coefficients(coefficients_from_levels(cells, spec), spec.spatial_size)
-    symbols = symbols_from_coefficients(spatial, spec, 6)
+    cells = cells_from_images(levels[:, None], spec.spatial_size)
+    coefficients = coefficients_from_levels(cells.reshape(6, -1), spec)
+    spatial = spatial_from_coefficients(
+        coefficients.reshape(-1, *cells.shape[1:]), spec.spatial_size, *levels.shape[1:]
+    )
+    symbols = symbols_from_coefficients(spatial.reshape(len(spatial), -1), spec, 6)
     steps = layer.all_steps[layer.bands][:, None, None]
     found = (kept / steps).round().reshape(symbols.shape)
     differences = (found - torch.from_numpy(symbols)).abs()

@@ -69,10 +69,10 @@ def through_stages(x: np.ndarray[Any, Any], spec: CodecSpec, dtype: str) -> np.n
         size = spec.spatial_size
         cells = transform.cells_from_images(levels.transpose(1, 0, 2, 3), size)
         coefficients = reference.coefficients_from_levels(cells.reshape(channels, -1), spec)
-        spatial = transform.spatial_from_coefficients(coefficients.reshape(-1, *cells.shape[1:]), size)
+        spatial = transform.spatial_from_coefficients(coefficients.reshape(-1, *cells.shape[1:]), size, *x.shape[2:])
         symbols = reference.symbols_from_coefficients(spatial.reshape(len(spatial), -1), spec, channels)
         spatial = reference.coefficients_from_symbols(symbols, spec, channels)
-        coefficients = transform.coefficients_from_spatial(spatial.reshape(-1, *cells.shape[1:]), size)
+        coefficients = transform.coefficients_from_spatial(spatial.reshape(-1, *cells.shape[1:]), size, *x.shape[2:])
         restored = reference.levels_from_coefficients(coefficients.reshape(len(spatial), -1), spec, channels)
         restored = restored.reshape(cells.shape)
         by_channel = transform.images_from_cells(restored, size, *x.shape[2:])
@@ -80,6 +80,28 @@ def through_stages(x: np.ndarray[Any, Any], spec: CodecSpec, dtype: str) -> np.n
             by_channel = np.where(levels.transpose(1, 0, 2, 3) == 0, 0, by_channel)
         levels = by_channel.transpose(1, 0, 2, 3)
     return reference.values_from_levels(levels, spec, dtype)
+
+
+@pytest.mark.parametrize("values", range(1, 40))
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_values_are_shared_among_cells_evenly(values: int, size: int) -> None:
+    axis = transform.CellAxis(values, size)
+    assert axis.extents.sum() == values and len(axis.extents) == -(-values // size)
+    assert sorted(axis.extents, reverse=True) == axis.extents.tolist()
+    assert axis.extents.max() - axis.extents.min() <= 1 and axis.extents.max() <= size
+    assert sorted(axis.places[axis.places < values]) == list(range(values))
+
+
+@pytest.mark.parametrize("side", [5, 7, 13, 14])
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_cells_have_no_more_coefficients_than_values(side: int, size: int) -> None:
+    levels = np.random.default_rng(side).integers(1000, 2000, (1, 1, side, side))
+    cells = transform.cells_from_images(levels, size)
+    spatial = transform.spatial_from_coefficients(cells, size, side, side)
+    assert np.count_nonzero(spatial) <= side * side
+    constant = transform.cells_from_images(np.full_like(levels, 100), size)
+    spatial = transform.spatial_from_coefficients(constant, size, side, side)
+    assert np.count_nonzero(spatial) == cells[0, 0].size  # one for each cell, those at the border included
 
 
 @settings(max_examples=120, deadline=None)

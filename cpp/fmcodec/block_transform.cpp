@@ -13,6 +13,7 @@ namespace {
 // Integers of a strip. With 128 KiB it is in the second-level cache, and long enough runs of each channel are read for
 // the processor to fetch ahead; the small pieces that cells are made of go through half of the first-level cache.
 constexpr uint64_t kStripValues = 1 << 15, kCellStripValues = 1 << 12;
+constexpr uint32_t kMaxDctSize = 32;
 constexpr uint64_t kRunValues = 1 << 12;  // of small channels, in the first-level cache
 
 // M of the DCT, section 4.1, row by row.
@@ -34,13 +35,12 @@ int32_t hadamard_factor(uint32_t size) { return static_cast<int32_t>(std::lround
 }  // namespace
 
 const int32_t* dct_matrix(uint32_t size) {
-  static const std::array<std::vector<int32_t>, 6> kMatrices = [] {
-    std::array<std::vector<int32_t>, 6> matrices;
-    for (uint32_t log2_size = 0; log2_size < matrices.size(); ++log2_size)
-      matrices[log2_size] = make_dct_matrix(1u << log2_size);
+  static const std::array<std::vector<int32_t>, kMaxDctSize + 1> kMatrices = [] {
+    std::array<std::vector<int32_t>, kMaxDctSize + 1> matrices;
+    for (uint32_t n = 1; n <= kMaxDctSize; ++n) matrices[n] = make_dct_matrix(n);
     return matrices;
   }();
-  return kMatrices[std::bit_width(size) - 1].data();
+  return kMatrices[size].data();
 }
 
 BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
@@ -94,21 +94,60 @@ BlockTransform::Strip BlockTransform::strip(const TransformGroup& group) {
   return {rows_.reserve(group.size * stride), stride, positions, positions};
 }
 
-// The DCT over the rows and then over the columns of each cell (section 4.4).
-void BlockTransform::forward_cells(int32_t* row, const Strip& strip, size_t count) const {
+// One direction of cells: `size` lines, the places of a line `step` places apart, and how many of them each cell has.
+struct BlockTransform::CellLines {
+  size_t line, step;
+  const int32_t* extents;
+};
+
+// Extents of cells differ by at most 1. If they do, cells with the smaller one are transformed in a copy.
+void BlockTransform::transform_lines(int32_t* row, const Strip& strip, const CellLines& lines, size_t count,
+                                     bool is_forward) {
   const size_t size = spec_.spatial_size, place = strip.place_stride;
-  if (size == 1) return;
-  const int32_t* const matrix = dct_matrix(spec_.spatial_size);
-  for (size_t i = 0; i < size; ++i) kernels_.forward_dct(matrix, size, row + i * size * place, place, count);
-  for (size_t j = 0; j < size; ++j) kernels_.forward_dct(matrix, size, row + j * place, size * place, count);
+  const auto dct = is_forward ? kernels_.forward_dct : kernels_.inverse_dct;
+  const auto transform = [&](int32_t* values, int32_t extent) {
+    for (size_t i = 0; i < size; ++i)
+      dct(dct_matrix(extent), extent, values + i * lines.line * place, lines.step * place, count);
+  };
+  const auto [smaller, larger] = std::minmax_element(lines.extents, lines.extents + count);
+  if (*smaller == *larger) return transform(row, *larger);
+  int32_t* const copy = cells_.reserve(places_ * place + kSlackBytes / sizeof(int32_t));
+  std::copy_n(row, row_count(strip, count), copy);
+  transform(row, *larger);
+  transform(copy, *smaller);
+  for (uint64_t p = 0; p < places_; ++p) {
+    for (size_t c = 0; c < count; ++c) {
+      if (lines.extents[c] == *smaller) row[p * place + c] = copy[p * place + c];
+    }
+  }
 }
 
-void BlockTransform::inverse_cells(int32_t* row, const Strip& strip, size_t count) const {
-  const size_t size = spec_.spatial_size, place = strip.place_stride;
+// First along the rows of cells, then along their columns.
+void BlockTransform::forward_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first,
+                                   size_t count) {
+  const size_t size = spec_.spatial_size;
   if (size == 1) return;
-  const int32_t* const matrix = dct_matrix(spec_.spatial_size);
-  for (size_t j = 0; j < size; ++j) kernels_.inverse_dct(matrix, size, row + j * place, size * place, count);
-  for (size_t i = 0; i < size; ++i) kernels_.inverse_dct(matrix, size, row + i * size * place, place, count);
+  const int32_t* const rows = extents.rows.data() + first;
+  const int32_t* const columns = extents.columns.data() + first;
+  transform_lines(row, strip, {size, 1, columns}, count, true);
+  transform_lines(row, strip, {1, size, rows}, count, true);
+  // Coefficients that a cell does not have are 0.
+  const int32_t least_rows = *std::min_element(rows, rows + count);
+  const int32_t least_columns = *std::min_element(columns, columns + count);
+  for (uint64_t place = 0; place < places_; ++place) {
+    const auto k = static_cast<int32_t>(place / size), l = static_cast<int32_t>(place % size);
+    if (k < least_rows && l < least_columns) continue;
+    int32_t* const part = row + place * strip.place_stride;
+    for (size_t c = 0; c < count; ++c) part[c] = k < rows[c] && l < columns[c] ? part[c] : 0;
+  }
+}
+
+void BlockTransform::inverse_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first,
+                                   size_t count) {
+  const size_t size = spec_.spatial_size;
+  if (size == 1) return;
+  transform_lines(row, strip, {1, size, extents.rows.data() + first}, count, false);
+  transform_lines(row, strip, {size, 1, extents.columns.data() + first}, count, false);
 }
 
 int32_t* BlockTransform::transform_group(const TransformGroup& group, const Strip& strip, size_t count,
@@ -269,7 +308,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
       int32_t* const coefficients = transform_group(group, strip, row_count(strip, count), true);
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = coefficients + k * strip.stride;
-        forward_cells(row, strip, count);
+        forward_cells(row, strip, block.extents, position, count);
         const int32_t step = plan_.step(group, k);
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;

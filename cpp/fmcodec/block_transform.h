@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fmcodec/buffer.h"
+#include "fmcodec/cells.h"
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/spec.h"
 
@@ -23,6 +24,7 @@ struct PlanarBlock {
   Value* values;
   int64_t channel_stride;  // in elements
   uint64_t positions;
+  CellExtents extents = {};  // empty without cells
 };
 
 // Where the decoder finds the symbols of a band: tokens with shift 0, or symbols. Both null: all are 0.
@@ -38,7 +40,7 @@ struct RangeList {
   SymbolRange* of(uint64_t band) const { return &ranges[by_band ? band : 0]; }
 };
 
-// The matrix M of section 4.1 of the DCT of 1, 2, 4, ... 32 channels, row by row.
+// The matrix M of section 4.1 of the DCT of 1 to 32 numbers, row by row.
 const int32_t* dct_matrix(uint32_t size);
 
 class BlockTransform {
@@ -115,8 +117,11 @@ class BlockTransform {
   // Copies the symbols of a band to `symbols`. Returns whether any may be other than 0.
   bool read_symbols(const BandSource& band, uint64_t position, size_t count, int32_t* symbols) const;
   uint64_t flag_band(uint64_t input, uint64_t place) const { return plan_.first_flag_band() + input * places_ + place; }
-  void forward_cells(int32_t* row, const Strip& strip, size_t count) const;
-  void inverse_cells(int32_t* row, const Strip& strip, size_t count) const;
+  // The spatial transform (section 4.4) of the cells from `first` on, in the row of a coefficient.
+  void forward_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first, size_t count);
+  void inverse_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first, size_t count);
+  struct CellLines;
+  void transform_lines(int32_t* row, const Strip& strip, const CellLines& lines, size_t count, bool is_forward);
 
   const KernelTable& kernels_;
   const Spec& spec_;
@@ -129,7 +134,7 @@ class BlockTransform {
   bool has_byte_tables_ = false;
   bool is_byte_identity_ = false;  // both tables are
   std::array<uint8_t, 256> token_of_value_, value_of_token_;
-  Buffer<int32_t> rows_, product_, pairs_, flags_;
+  Buffer<int32_t> rows_, product_, pairs_, flags_, cells_;
   Buffer<uint8_t> run_;
 };
 
@@ -231,7 +236,7 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
           if (read_symbols(source((group.first_kept_band + k) * places_ + place), position, count, part))
             kernels_.dequantize_band(part, count, plan_.step(group, k));
         }
-        inverse_cells(row, strip, count);
+        inverse_cells(row, strip, block.extents, position, count);
       }
       int32_t* const rows = transform_group(group, strip, row_count(strip, count), false);
       for (uint32_t n = 0; n < group.size; ++n) {

@@ -14,8 +14,9 @@
 namespace fmc {
 namespace {
 
-bool overlaps(uint64_t begin, uint64_t count, uint64_t other_begin, uint64_t other_count) {
-  return begin < other_begin + other_count && other_begin < begin + count;
+// Whether cells hold some of `count` values from `begin` on.
+bool overlaps(const CellAxis& axis, uint64_t first_cell, uint64_t cells, uint64_t begin, uint64_t count) {
+  return axis.begin(first_cell) < begin + count && begin < axis.begin(first_cell + cells);
 }
 
 std::vector<uint64_t> blocks_in(const Tiling& tiling, const Region& region) {
@@ -24,9 +25,8 @@ std::vector<uint64_t> blocks_in(const Tiling& tiling, const Region& region) {
   for (uint64_t image = region.image; image < region.image + region.extent.images; ++image) {
     for (uint64_t block = image * per_image; block < (image + 1) * per_image; ++block) {
       const Tile tile = tiling.tile(block);
-      const uint64_t cell = tiling.cell;
-      if (overlaps(tile.row * cell, tile.rows * cell, region.row, region.extent.rows) &&
-          overlaps(tile.column * cell, tile.columns * cell, region.column, region.extent.columns)) {
+      if (overlaps(tiling.row_axis(), tile.row, tile.rows, region.row, region.extent.rows) &&
+          overlaps(tiling.column_axis(), tile.column, tile.columns, region.column, region.extent.columns)) {
         blocks.push_back(block);
       }
     }
@@ -83,8 +83,9 @@ void decode(Bytes bytes, const Frame& frame, const Region& region, const Mutable
         const uint64_t plane_count = plan.channels() * frame.spec.cell_values();
         void* const planes = scratch.reserve(plane_count * tile.positions() * size_of(frame.dtype));
         const auto stride = static_cast<int64_t>(tile.positions());
-        decoder.decode(blocks[i], {planes, stride, tile.positions()});
-        scatter({planes, stride, tile.positions()}, tile, tiling.cell, region, out);
+        const PlanarBlock<void> block{planes, stride, tile.positions(), cell_extents(tiling, tile)};
+        decoder.decode(blocks[i], block);
+        scatter(block, tile, tiling, region, out);
       }
     };
   });

@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "fmcodec/bits.h"
+#include "fmcodec/cells.h"
 #include "fmcodec/spec.h"
 #include "fmcodec/tensor.h"
 
 namespace fmc {
 
-inline constexpr uint16_t kStreamVersion = 5;
+inline constexpr uint16_t kStreamVersion = 6;
 inline constexpr size_t kHeaderBytes = 52;
 inline constexpr size_t kIndexEntryBytes = 8;
 inline constexpr size_t kCheckBytes = 4;
@@ -28,12 +29,14 @@ struct Tile {
 // How a tensor is cut into blocks and groups (section 2.2).
 struct Tiling {
   TensorShape shape;
-  uint32_t cell = 1;  // rows and columns of values in a cell
+  uint32_t cell = 1;  // most rows and columns of values in a cell
   uint32_t tile_rows = 1, tile_columns = 1;
   uint16_t blocks_per_group = 1;
 
-  uint64_t rows() const { return (shape.rows + cell - 1) / cell; }
-  uint64_t columns() const { return (shape.columns + cell - 1) / cell; }
+  CellAxis row_axis() const { return {shape.rows, cell}; }
+  CellAxis column_axis() const { return {shape.columns, cell}; }
+  uint64_t rows() const { return row_axis().cells(); }
+  uint64_t columns() const { return column_axis().cells(); }
   uint64_t tiles_per_row() const { return (columns() + tile_columns - 1) / tile_columns; }
   uint64_t tiles_per_image() const { return (rows() + tile_rows - 1) / tile_rows * tiles_per_row(); }
   uint64_t block_count() const { return shape.values() == 0 ? 0 : shape.images * tiles_per_image(); }

@@ -63,7 +63,7 @@ bool GroupSymbols::transform_to(bool is_wide) {
   bool is_finite = true;
   for (Block& block : blocks_) {
     std::fill(block_ranges.begin(), block_ranges.end(), SymbolRange{});
-    const auto planes = gather(tensor_, block.tile, tiling_.cell, planes_);
+    const auto planes = gather(tensor_, block.tile, tiling_, planes_);
     if (!is_wide && tiling_.cell == 1 && is_planar(tensor_, block.tile) && can_borrow(planes)) {
       block.tokens = static_cast<const uint8_t*>(planes.values);
       block.band_stride = static_cast<uint64_t>(planes.channel_stride);

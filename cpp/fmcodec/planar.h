@@ -17,13 +17,16 @@ bool is_planar(const BasicTensorView<Value>& tensor, const Tile& tile) {
          (tile.columns > 1 || tile.rows == 1 || tensor.row_stride == 1);
 }
 
+// The extents of the cells of a tile; empty if they have one value each.
+CellExtents cell_extents(const Tiling& tiling, const Tile& tile);
+
 // The tile as planes; copied to `scratch` if it is not planar in memory. With cells of several values, channel n makes
-// a plane for each place of a cell, row by row: planes n * cell * cell and on. What a cell has beyond the border of the
-// image is the nearest value.
-PlanarBlock<const void> gather(const TensorView& tensor, const Tile& tile, uint32_t cell, Buffer<uint8_t>& scratch);
+// a plane for each place of a cell, row by row: planes n * cell * cell and on. Places that a cell does not have hold 0.
+PlanarBlock<const void> gather(const TensorView& tensor, const Tile& tile, const Tiling& tiling,
+                               Buffer<uint8_t>& scratch);
 
 // Copies the part of a planar block that lies in `region` to `out`, whose origin is the origin of the region.
-void scatter(const PlanarBlock<const void>& block, const Tile& tile, uint32_t cell, const Region& region,
+void scatter(const PlanarBlock<void>& block, const Tile& tile, const Tiling& tiling, const Region& region,
              const MutableTensorView& out);
 
 }  // namespace fmc

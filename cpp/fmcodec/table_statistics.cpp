@@ -87,7 +87,7 @@ void TableStatistics::update(const TensorView& tensor) {
     const uint64_t positions = tile.positions();
     std::fill(ranges.begin(), ranges.end(), SymbolRange{});
     int32_t* const block = symbols.reserve(bands_.size() * positions);
-    if (!transform.forward(gather(tensor, tile, tiling.cell, planes), nullptr, block, {ranges.data(), true}) &&
+    if (!transform.forward(gather(tensor, tile, tiling, planes), nullptr, block, {ranges.data(), true}) &&
         !spec_.clamps_nonfinite) {
       throw Error(ErrorCode::kNonFinite, "the array holds NaN or infinity");
     }

@@ -66,15 +66,16 @@ def _coefficient_errors(
     """The largest errors of coefficients of the channel transform from those of symbols (section 4.4)."""
     if spec.spatial_size == 1:
         return symbol_errors
-    matrix = dct_matrix(spec.spatial_size).astype(np.float64) / 4096
-    gain = float(np.abs(matrix).sum(axis=0).max()), float(np.abs(matrix).sum(axis=1).max())
+    # Cells have any extent up to the spatial size.
+    matrices = [dct_matrix(extent).astype(np.float64) / 4096 for extent in range(1, spec.spatial_size + 1)]
+    gain = [max(float(np.abs(matrix).sum(axis=axis).max()) for matrix in matrices) for axis in (0, 1)]
     # Two products with a rounding each on the way to the symbol, and two on the way back.
     there = 0.5 + 0.5 * gain[1]
     back = 0.5 + gain[0] * (0.5 + gain[0] * (symbol_errors + there))
     low, high = spec.level_range
     largest = max(-low, high) * math.sqrt(channels) * 1.01 + 1
     # The integer matrix is only nearly orthonormal, along both axes.
-    deviation = float(np.abs(matrix.T @ matrix - np.eye(spec.spatial_size)).sum(axis=1).max())
+    deviation = max(float(np.abs(m.T @ m - np.eye(len(m))).sum(axis=1).max()) for m in matrices)
     lost = largest * ((1 + deviation) ** 2 - 1)
     # Beyond this the decoder clamps coefficients.
     return back + lost if largest * spec.spatial_size * 1.01 < 2**20 else np.full_like(symbol_errors, math.inf)

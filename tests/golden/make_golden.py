@@ -1,8 +1,8 @@
-"""Writes tests/golden/v5: small frames with their input and output, for ever. Run by hand, never by tests.
+"""Writes tests/golden/v6: small frames with their input and output, for ever. Run by hand, never by tests.
 
     python tests/golden/make_golden.py
 
-Frames of version 5 must not change any more once they are released: a change of the encoder's choices needs new files
+Frames of version 6 must not change any more once they are released: a change of the encoder's choices needs new files
 here, a change of what a decoder returns needs a new version. Inputs come from integer arithmetic alone.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import fmcodec
 from fmcodec import Basis, CodecSpec, TableClass, Tables, TableStatistics, reference
 
-FOLDER = Path(__file__).resolve().parent / "v5"
+FOLDER = Path(__file__).resolve().parent / "v6"
 
 
 class Case(NamedTuple):

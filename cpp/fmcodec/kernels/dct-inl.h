@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer DCT-II over channels (docs/format.md, section 4): the exact matrix product, by even and odd halves.
+// Integer DCT-II (docs/format.md, section 4): the exact matrix product, by even and odd halves.
 //
-// The rows of M are symmetric (even k) or antisymmetric (odd k) in n, so half of the products can be shared; the even
-// rows have the same property again. Integer sums do not depend on their order, so the result is that of the full
-// product.
+// For an even number of inputs, the rows of M are symmetric (even k) or antisymmetric (odd k) in n, so half of the
+// products can be shared; the even rows are those of half as many inputs, and may have the same property again. Integer
+// sums do not depend on their order, so the result is that of the full product.
 
 #if defined(FMC_DCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FMC_DCT_INL_H_
@@ -28,8 +28,13 @@ constexpr int kDctShift = 12;
 // Rows 0, kRowStep, 2 * kRowStep, ... of the kSize-point matrix applied to kHalf folded inputs.
 template <size_t kSize, size_t kCount, size_t kRowStep>
 HWY_INLINE void forward_rows(const int32_t* HWY_RESTRICT matrix, const VI* HWY_RESTRICT x, VI* HWY_RESTRICT c) {
-  if constexpr (kCount == 1) {
-    c[0] = hn::Mul(x[0], hn::Set(I32(), matrix[0]));
+  if constexpr (kCount % 2 == 1) {
+    for (size_t k = 0; k < kCount; ++k) {
+      const int32_t* row = matrix + k * kRowStep * kSize;
+      VI total = hn::Mul(x[0], hn::Set(I32(), row[0]));
+      for (size_t n = 1; n < kCount; ++n) total = hn::Add(total, hn::Mul(x[n], hn::Set(I32(), row[n])));
+      c[k * kRowStep] = total;
+    }
   } else {
     constexpr size_t kHalf = kCount / 2;
     VI sum[kHalf], difference[kHalf];
@@ -49,8 +54,12 @@ HWY_INLINE void forward_rows(const int32_t* HWY_RESTRICT matrix, const VI* HWY_R
 
 template <size_t kSize, size_t kCount, size_t kRowStep>
 HWY_INLINE void inverse_rows(const int32_t* HWY_RESTRICT matrix, const VI* HWY_RESTRICT c, VI* HWY_RESTRICT x) {
-  if constexpr (kCount == 1) {
-    x[0] = hn::Mul(c[0], hn::Set(I32(), matrix[0]));
+  if constexpr (kCount % 2 == 1) {
+    for (size_t n = 0; n < kCount; ++n) {
+      x[n] = hn::Mul(c[0], hn::Set(I32(), matrix[n]));
+      for (size_t k = 1; k < kCount; ++k)
+        x[n] = hn::Add(x[n], hn::Mul(c[k * kRowStep], hn::Set(I32(), matrix[k * kRowStep * kSize + n])));
+    }
   } else {
     constexpr size_t kHalf = kCount / 2;
     VI even[kHalf];
@@ -101,6 +110,17 @@ HWY_ATTR void transform(const int32_t* matrix, size_t size, int32_t* rows, size_
     case 16: return transform_rows<Direction, 16>(matrix, rows, stride, count);
     case 32: return transform_rows<Direction, 32>(matrix, rows, stride, count);
     default: return;  // size 1: the identity
+  }
+}
+
+template <class Direction>
+HWY_ATTR void dct(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count) {
+  switch (size) {
+    case 3: return transform_rows<Direction, 3>(matrix, rows, stride, count);
+    case 5: return transform_rows<Direction, 5>(matrix, rows, stride, count);
+    case 6: return transform_rows<Direction, 6>(matrix, rows, stride, count);
+    case 7: return transform_rows<Direction, 7>(matrix, rows, stride, count);
+    default: return transform<Direction>(matrix, size, rows, stride, count);
   }
 }
 

@@ -142,7 +142,7 @@ struct KernelTable {
   void (*dequantize_tokens)(Dtype dtype, const uint8_t* tokens, size_t count, const Quantizer& q, void* values);
 
   // --- channel transform (section 4), in place on `size` rows of `count` integers, `stride` apart. `matrix` is size x
-  // size. Rows have kSlackBytes of room behind `count`.
+  // size: 1 to 8, 16 or 32. Rows have kSlackBytes of room behind `count`.
   void (*forward_dct)(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count);
   void (*inverse_dct)(const int32_t* matrix, size_t size, int32_t* rows, size_t stride, size_t count);
   // Both ways; `factor` is the magnitude of the matrix's entries.

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fmcodec.reference.transform import dct_matrix, group_matrix, transform_groups
+from fmcodec.reference.transform import group_matrix, transform_groups
 from fmcodec.spec import CodecSpec
-from fmcodec.torch.simulate import MATRIX_BITS, from_cells, simulate, to_cells
+from fmcodec.torch.simulate import MATRIX_BITS, CellGrid, simulate
 
 
 class CodecParameters(NamedTuple):
@@ -75,28 +75,30 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
     """
     exact = simulate(x, spec)
     low, high = spec.level_range
-    size, (rows, columns) = spec.spatial_size, x.shape[-2:]
-    levels = to_cells(_rounded((x / spec.step).clamp(low, high)).flatten(2), rows, columns, size)
+    size = spec.spatial_size
+    rows, columns = x.shape[-2:]
+    grid = CellGrid(rows, columns, size, x)
+    levels = grid.split(_rounded((x / spec.step).clamp(low, high)).flatten(2))
     order = torch.tensor(spec.permutation or range(x.shape[1]), device=x.device)
     coefficients = levels[:, order] - parameters.means[:, None]
     zeros = -parameters.means
     if parameters.matrix is not None:
         coefficients = _rounded(parameters.matrix @ coefficients)
         zeros = _rounded(parameters.matrix @ zeros)
-    cells = coefficients.reshape(*coefficients.shape[:2], size, size, coefficients.shape[2] // size**2)
-    cosines = torch.tensor(dct_matrix(size) / 2.0**MATRIX_BITS, dtype=x.dtype, device=x.device)
-    spatial = (_rounded(_both_ways(cosines, cells)) if size > 1 else cells).flatten(2, 3)
+    spatial = _rounded(grid.along_columns(grid.along_rows(coefficients))) if size > 1 else coefficients
+    spatial = spatial.reshape(*spatial.shape[:2], size**2, -1)
     steps = parameters.steps[:, None, None]
     quotients = spatial / steps
     kept = (quotients + (_symbols(spatial, steps, spec.dead_zone) - quotients).detach()) * steps
-    inverse = _both_ways(cosines.T, kept.reshape(cells.shape)) if size > 1 else kept
-    decoded = inverse.reshape(coefficients.shape)
+    decoded = kept.flatten(2)
+    if size > 1:
+        decoded = grid.along_rows(grid.along_columns(decoded, inverse=True), inverse=True)
     if parameters.matrix is not None:
         decoded = parameters.matrix.T @ decoded
     decoded = (decoded + parameters.means[:, None]).clamp(low, high)[:, torch.argsort(order)]
     if spec.exact_zeros:
         decoded = decoded * (levels != 0)
-    planes = from_cells(decoded, rows, columns, size) * spec.step
+    planes = grid.join(decoded) * spec.step
     value_of: Any = _ValueOf.apply
     return StraightThrough(value_of(planes.reshape(x.shape), exact), quotients, kept, zeros / parameters.steps)
 
@@ -135,11 +137,6 @@ def _symbols(coefficients: torch.Tensor, steps: torch.Tensor, dead_zone: float) 
     """
     whole = steps.round().clamp(min=1)
     return coefficients.sign() * torch.floor((coefficients.abs() + torch.floor(whole * (1 - dead_zone))) / whole)
-
-
-def _both_ways(matrix: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """The product with the rows and with the columns of cells (N, bands, rows, columns, cells)."""
-    return torch.einsum("ij,nbjkc,lk->nbilc", matrix, cells, matrix)
 
 
 class _ValueOf(torch.autograd.Function):

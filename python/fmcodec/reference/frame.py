@@ -44,7 +44,7 @@ from fmcodec.spec import CodecSpec, Tables
 Layout = Literal["nchw", "nhwc"]
 
 MAGIC = b"\x66\x6d\x63\xa5"
-VERSION = 5
+VERSION = 6
 FLAG_NHWC = 1
 FLAG_EXTERNAL = 2
 HEADER = struct.Struct("<4sHBBBBH4IIIIIQ")
@@ -208,7 +208,9 @@ def _payload_parts(values: NDArray[np.float32], header: Header, spec: CodecSpec)
         return []
     cells = cells_from_images(levels.transpose(1, 0, 2, 3), spec.spatial_size)
     coefficients = coefficients_from_levels(cells.reshape(header.channels, -1), spec)
-    spatial = spatial_from_coefficients(coefficients.reshape(-1, *cells.shape[1:]), spec.spatial_size)
+    spatial = spatial_from_coefficients(
+        coefficients.reshape(-1, *cells.shape[1:]), spec.spatial_size, header.rows, header.columns
+    )
     symbols = symbols_from_coefficients(spatial.reshape(len(spatial), -1), spec, header.channels)
     symbols = symbols.reshape(-1, *cells.shape[2:])
     if spec.exact_zeros:
@@ -310,7 +312,9 @@ def _values(parts: _PartReader, header: Header, spec: CodecSpec) -> NDArray[Any]
         symbols, flags = np.split(all_symbols, [first_flag_band(spec, header.channels)])
         cells = spec.spatial_size**2, *symbols.shape[1:]
         spatial = coefficients_from_symbols(symbols.reshape(len(symbols) // cells[0], -1), spec, header.channels)
-        coefficients = coefficients_from_spatial(spatial.reshape(-1, *cells), spec.spatial_size)
+        coefficients = coefficients_from_spatial(
+            spatial.reshape(-1, *cells), spec.spatial_size, header.rows, header.columns
+        )
         levels = levels_from_coefficients(coefficients.reshape(len(coefficients), -1), spec, header.channels)
         levels = levels.reshape(header.channels, *cells)
         if spec.exact_zeros:

@@ -102,45 +102,77 @@ def clamp16(x: IntArray) -> IntArray:
     return x.clip(-(2**15), 2**15 - 1)
 
 
+class CellAxis:
+    """Section 2.2: the values along an axis, shared among cells of at most ``size`` values.
+
+    Attributes
+    ----------
+    extents
+        Number of values of each cell.
+    places
+        Number of the value at each place of each cell, or of none: `values`.
+    cells, offsets
+        The cell of each value, and its place there.
+    """
+
+    def __init__(self, values: int, size: int) -> None:
+        count = -(-values // size)
+        self.values, self.size = values, size
+        self.extents = np.array([values // count + (cell < values % count) for cell in range(count)], dtype=np.int64)
+        begins = np.cumsum(self.extents) - self.extents
+        offsets = np.arange(size)
+        self.places = np.where(offsets < self.extents[:, None], begins[:, None] + offsets, values)
+        self.cells = np.repeat(np.arange(count), self.extents)
+        self.offsets = np.arange(values) - begins[self.cells]
+
+    def matrices(self) -> IntArray:
+        """Section 4.4: the matrix M of each cell, 0 where the cell has no value or coefficient."""
+        matrices = np.zeros((len(self.extents), self.size, self.size), dtype=np.int64)
+        for matrix, extent in zip(matrices, self.extents, strict=True):
+            matrix[:extent, :extent] = dct_matrix(int(extent))
+        return matrices
+
+
 def cells_from_images(levels: IntArray, size: int) -> IntArray:
     """Section 2.2: (channels, images, rows, columns) to (channels, places, images, cell rows, cell columns)."""
-    rows, columns = levels.shape[2:]
-    padded = np.pad(levels, ((0, 0), (0, 0), (0, -rows % size), (0, -columns % size)), mode="edge")
-    channels, images, rows, columns = padded.shape
-    split = padded.reshape(channels, images, rows // size, size, columns // size, size)
-    return split.transpose(0, 3, 5, 1, 2, 4).reshape(channels, size * size, images, rows // size, columns // size)
+    rows, columns = (CellAxis(values, size) for values in levels.shape[2:])
+    padded = np.pad(levels, ((0, 0), (0, 0), (0, 1), (0, 1)))
+    split = padded[:, :, rows.places[:, :, None, None], columns.places]
+    cells = split.transpose(0, 3, 5, 1, 2, 4)
+    return cells.reshape(len(levels), size * size, *cells.shape[3:])
 
 
 def images_from_cells(cells: IntArray, size: int, rows: int, columns: int) -> IntArray:
-    """The inverse of `cells_from_images`, without what is beyond the border."""
-    channels, _, images, cell_rows, cell_columns = cells.shape
-    split = cells.reshape(channels, size, size, images, cell_rows, cell_columns)
-    joined = split.transpose(0, 3, 4, 1, 5, 2).reshape(channels, images, cell_rows * size, cell_columns * size)
-    return joined[:, :, :rows, :columns]
+    """The inverse of `cells_from_images`."""
+    split = cells.reshape(len(cells), size, size, *cells.shape[2:])
+    down, across = CellAxis(rows, size), CellAxis(columns, size)
+    images = split[:, down.offsets[:, None], across.offsets, :, down.cells[:, None], across.cells]
+    return images.transpose(2, 3, 0, 1)
 
 
-def spatial_from_coefficients(coefficients: IntArray, size: int) -> IntArray:
-    """Section 4.4, encoder: (coefficients, places, positions), transformed over the places."""
+def spatial_from_coefficients(coefficients: IntArray, size: int, rows: int, columns: int) -> IntArray:
+    """Section 4.4, encoder: (coefficients, places, images, cell rows, cell columns), transformed over the places."""
     if size == 1:
         return coefficients
-    matrix = dct_matrix(size)
-    along_rows = _product_along(matrix, coefficients.reshape(len(coefficients), size, size, -1), 2)
-    return _product_along(matrix, along_rows, 1).reshape(coefficients.shape)
+    down, across = CellAxis(rows, size).matrices(), CellAxis(columns, size).matrices()
+    cells = coefficients.reshape(len(coefficients), size, size, *coefficients.shape[2:])
+    along_rows = _rounded("clj,tijnrc->tilnrc", across, cells)
+    return _rounded("rki,tilnrc->tklnrc", down, along_rows).reshape(coefficients.shape)
 
 
-def coefficients_from_spatial(spatial: IntArray, size: int) -> IntArray:
+def coefficients_from_spatial(spatial: IntArray, size: int, rows: int, columns: int) -> IntArray:
     """Section 4.4, decoder."""
     if size == 1:
         return spatial
-    matrix = dct_matrix(size).T
-    along_columns = _product_along(matrix, spatial.reshape(len(spatial), size, size, -1), 1)
-    return _product_along(matrix, along_columns, 2).reshape(spatial.shape)
+    down, across = CellAxis(rows, size).matrices(), CellAxis(columns, size).matrices()
+    cells = spatial.reshape(len(spatial), size, size, *spatial.shape[2:])
+    along_columns = _rounded("rki,tklnrc->tilnrc", down, cells)
+    return _rounded("clj,tilnrc->tijnrc", across, along_columns).reshape(spatial.shape)
 
 
-def _product_along(matrix: IntArray, x: IntArray, axis: int) -> IntArray:
-    moved = np.moveaxis(x, axis, 0)
-    product = matrix_product(matrix, moved.reshape(len(moved), -1)).reshape(moved.shape)
-    return np.moveaxis(product, 0, axis)
+def _rounded(sums: str, matrices: IntArray, x: IntArray) -> IntArray:
+    """Section 4: ``(sum + 2048) >> 12`` with the sums that a term of `numpy.einsum` names."""
+    return wrap32(np.einsum(sums, matrices, x) + 2048) >> 12
 
 
 def coefficients_from_levels(levels: IntArray, spec: CodecSpec) -> IntArray:

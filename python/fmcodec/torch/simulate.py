@@ -11,7 +11,7 @@ import torch
 from fmcodec.arrays import check_layout
 from fmcodec.basis import Basis
 from fmcodec.errors import NonFiniteError
-from fmcodec.reference.transform import dct_matrix, group_matrix
+from fmcodec.reference.transform import CellAxis, group_matrix
 from fmcodec.spec import CodecSpec, binary32
 
 # Section 5: the decoder keeps coefficients within this magnitude.
@@ -54,15 +54,20 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
         planes = _to_planes(x, layout)
         _check(planes, spec)
         rows, columns = x.shape[-2:] if layout == "nchw" else x.shape[-3:-1]
-        levels = to_cells(_quantize(planes, spec), rows, columns, spec.spatial_size)
+        levels = _quantize(planes, spec)
+        # Integers of the transform are exact in float64, also those with 12 fractional bits.
+        grid = CellGrid(rows, columns, spec.spatial_size, levels.new_empty(0, dtype=torch.float64))
+        if spec.spatial_size > 1:
+            levels = grid.split(levels)
         channels = torch.tensor(spec.permutation or range(levels.shape[1]), dtype=torch.int64, device=x.device)
         decoded = torch.empty_like(levels)
         for group in _groups(levels.shape[1], spec):
             inputs = channels[group.start : group.stop]
-            decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec)
+            decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec, grid)
         if spec.exact_zeros:
             decoded[levels == 0] = 0
-        decoded = from_cells(decoded, rows, columns, spec.spatial_size)
+        if spec.spatial_size > 1:
+            decoded = grid.join(decoded)
         return _from_planes(_dequantize(decoded, spec, x.dtype), x, layout)
 
 
@@ -94,28 +99,44 @@ def _from_planes(planes: torch.Tensor, x: torch.Tensor, layout: str) -> torch.Te
     return planes.reshape(images.movedim(channels, 1).shape).movedim(1, channels).reshape(x.shape).contiguous()
 
 
-def to_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
-    """Levels (N, C, H * W) with the positions in the order of cells: (N, C, places of a cell * cells)."""
-    if size == 1:
-        return levels
-    images = levels.reshape(*levels.shape[:2], rows, columns)
-    # The nearest level beyond the border.
-    row_of = torch.arange(-(-rows // size) * size, device=levels.device).clamp(max=max(rows - 1, 0))
-    column_of = torch.arange(-(-columns // size) * size, device=levels.device).clamp(max=max(columns - 1, 0))
-    padded = images[:, :, row_of[: len(row_of) if rows else 0]][..., column_of[: len(column_of) if columns else 0]]
-    split = padded.reshape(*padded.shape[:2], padded.shape[2] // size, size, padded.shape[3] // size, size)
-    moved = split.permute(0, 1, 3, 5, 2, 4)
-    return moved.reshape(*levels.shape[:2], padded.shape[2] * padded.shape[3])
+class CellGrid:
+    """Cells of images with so many rows and columns (sections 2.2 and 4.4), for tensors (N, channels or bands, ...)."""
 
+    def __init__(self, rows: int, columns: int, size: int, like: torch.Tensor) -> None:
+        self.size = size
+        self._rows, self._columns = CellAxis(rows, size), CellAxis(columns, size)
+        scale = 2.0**-MATRIX_BITS
+        as_tensor = partial(torch.tensor, dtype=like.dtype, device=like.device)
+        self._row_matrices = as_tensor(self._rows.matrices() * scale)
+        self._column_matrices = as_tensor(self._columns.matrices() * scale)
 
-def from_cells(levels: torch.Tensor, rows: int, columns: int, size: int) -> torch.Tensor:
-    """The inverse of `to_cells`, without what is beyond the border."""
-    if size == 1:
-        return levels
-    cell_rows, cell_columns = -(-rows // size), -(-columns // size)
-    split = levels.reshape(*levels.shape[:2], size, size, cell_rows, cell_columns)
-    images = split.permute(0, 1, 4, 2, 5, 3).reshape(*levels.shape[:2], cell_rows * size, cell_columns * size)
-    return images[:, :, :rows, :columns].reshape(*levels.shape[:2], rows * columns)
+    def split(self, planes: torch.Tensor) -> torch.Tensor:
+        """From (..., rows * columns) to (..., places of a cell * cells): place by place, 0 where a cell has none."""
+        images = planes.reshape(*planes.shape[:2], self._rows.values, self._columns.values)
+        padded = torch.nn.functional.pad(images, (0, 1, 0, 1))
+        split = padded[:, :, self._rows.places[:, :, None, None], self._columns.places]
+        return split.permute(0, 1, 3, 5, 2, 4).reshape(*planes.shape[:2], math.prod(split.shape[2:]))
+
+    def join(self, cells: torch.Tensor) -> torch.Tensor:
+        """The inverse of `split`."""
+        split = self._by_cell(cells)
+        rows, columns = self._rows, self._columns
+        images = split[:, :, rows.offsets[:, None], columns.offsets, rows.cells[:, None], columns.cells]
+        return images.reshape(*cells.shape[:2], rows.values * columns.values)
+
+    def along_rows(self, cells: torch.Tensor, inverse: bool = False) -> torch.Tensor:
+        """The DCT over each row of each cell, or its transpose; without rounding."""
+        term = "clj,nbilrc->nbijrc" if inverse else "clj,nbijrc->nbilrc"
+        return torch.einsum(term, self._column_matrices, self._by_cell(cells)).reshape(cells.shape)
+
+    def along_columns(self, cells: torch.Tensor, inverse: bool = False) -> torch.Tensor:
+        """The DCT over each column of each cell, or its transpose; without rounding."""
+        term = "rki,nbklrc->nbilrc" if inverse else "rki,nbilrc->nbklrc"
+        return torch.einsum(term, self._row_matrices, self._by_cell(cells)).reshape(cells.shape)
+
+    def _by_cell(self, cells: torch.Tensor) -> torch.Tensor:
+        counts = len(self._rows.extents), len(self._columns.extents)
+        return cells.reshape(*cells.shape[:2], self.size, self.size, *counts)
 
 
 def _check(planes: torch.Tensor, spec: CodecSpec) -> None:
@@ -165,25 +186,25 @@ def _groups(channels: int, spec: CodecSpec) -> list[_Group]:
     return groups
 
 
-def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
+def _round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec, grid: CellGrid) -> torch.Tensor:
     """Levels (N, channels of ``group``, positions) after the transform, the band steps and back (sections 4 and 5)."""
     low, high = spec.level_range
     if spec.transform == "identity" or (group.size == 1 and spec.transform != "klt"):
         if max(spec.band_steps) == 1 and spec.spatial_size == 1:
             return levels
-        return _round_in_cells(levels.to(torch.float64), group, spec).clamp(low, high).to(torch.int32)
+        return _round_in_cells(levels.to(torch.float64), group, spec, grid).clamp(low, high).to(torch.int32)
     count, channels, positions = levels.shape
     grouped = levels.to(torch.float64).reshape(count, channels // group.size, group.size, positions)
     if spec.basis is not None:
-        decoded = _klt_round_trip(grouped, group, spec, spec.basis)
+        decoded = _klt_round_trip(grouped, group, spec, grid, spec.basis)
     else:
         matrix = torch.tensor(group_matrix(spec, group.size), dtype=torch.float64, device=levels.device)
         coefficients = _rounded_product(matrix, grouped).reshape(levels.shape)
-        decoded = _rounded_product(matrix.T, _round_in_cells(coefficients, group, spec).reshape(grouped.shape))
+        decoded = _rounded_product(matrix.T, _round_in_cells(coefficients, group, spec, grid).reshape(grouped.shape))
     return decoded.clamp(low, high).reshape(levels.shape).to(torch.int32)
 
 
-def _klt_round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec, basis: Basis) -> torch.Tensor:
+def _klt_round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec, grid: CellGrid, basis: Basis) -> torch.Tensor:
     """Levels (N, groups, channels, positions) before they are clamped (section 4.2)."""
     as_tensor = partial(torch.tensor, dtype=torch.float64, device=levels.device)
     # What is not kept is 0 after the steps.
@@ -194,7 +215,7 @@ def _klt_round_trip(levels: torch.Tensor, group: _Group, spec: CodecSpec, basis:
     bits = basis.fraction_bits
     coefficients = _clamp16(_rounded_product(matrix, _clamp16(levels - means), bits))
     flat = coefficients.reshape(levels.shape[0], len(basis.means), levels.shape[3])
-    kept = _clamp16(_round_in_cells(flat, group, spec).reshape(levels.shape))
+    kept = _clamp16(_round_in_cells(flat, group, spec, grid).reshape(levels.shape))
     return means + _clamp16(_rounded_product(matrix.transpose(1, 2), kept, bits))
 
 
@@ -205,31 +226,24 @@ def _clamp16(x: torch.Tensor) -> torch.Tensor:
 
 def _rounded_product(matrix: torch.Tensor, columns: torch.Tensor, bits: int = MATRIX_BITS) -> torch.Tensor:
     """(matrix @ columns + half) >> bits with the sum wrapped to 32 bits; integers in float64, all below 2**53."""
-    sums = matrix @ columns + 2.0 ** (bits - 1)
-    sums -= torch.floor((sums + 2.0**31) * 2.0**-32) * 2.0**32
-    return torch.floor(sums * 2.0**-bits)
+    return _rounded((matrix @ columns) * 2.0**-bits, bits)
 
 
-def _round_in_cells(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
+def _rounded(quotients: torch.Tensor, bits: int = MATRIX_BITS) -> torch.Tensor:
+    """(sum + half) >> bits with the sum wrapped to 32 bits, from sum * 2**-bits."""
+    shifted = quotients + 0.5
+    range_size = 2.0 ** (32 - bits)
+    return torch.floor(shifted - torch.floor(shifted / range_size + 0.5) * range_size)
+
+
+def _round_in_cells(coefficients: torch.Tensor, group: _Group, spec: CodecSpec, grid: CellGrid) -> torch.Tensor:
     """Coefficients (N, bands, positions) after the spatial transform, the band steps and back (sections 4.4 and 5)."""
-    size = spec.spatial_size
-    if size == 1:
+    if grid.size == 1:
         return _round_to_steps(coefficients, group, spec)
-    matrix = torch.tensor(dct_matrix(size), dtype=torch.float64, device=coefficients.device)
-    cells = coefficients.reshape(*coefficients.shape[:2], size, size, coefficients.shape[2] // size**2)
-    spatial = _along_columns(matrix, _along_rows(matrix, cells)).reshape(coefficients.shape)
-    rounded = _round_to_steps(spatial, group, spec).reshape(cells.shape)
-    return _along_rows(matrix.T, _along_columns(matrix.T, rounded)).reshape(coefficients.shape)
-
-
-def _along_rows(matrix: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """The product over the columns of each row of cells (N, bands, rows, columns, cells)."""
-    return _rounded_product(matrix, cells)
-
-
-def _along_columns(matrix: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """The product over the rows of each column of cells."""
-    return _rounded_product(matrix, cells.transpose(2, 3)).transpose(2, 3)
+    spatial = _rounded(grid.along_columns(_rounded(grid.along_rows(coefficients))))
+    rounded = _round_to_steps(spatial, group, spec)
+    along_columns = _rounded(grid.along_columns(rounded, inverse=True))
+    return _rounded(grid.along_rows(along_columns, inverse=True))
 
 
 def _round_to_steps(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
