@@ -158,7 +158,7 @@ def _try_out(session: nox.Session, wheel: Path) -> None:
         session.run(python, "-c", IMPORT_TIME, external=True)
 
 
-# Milliseconds that the import takes beyond those of its dependencies are few; a limit would depend on the machine.
+# Printed, not limited: it depends on the machine and on what else runs there.
 IMPORT_TIME = """
 import statistics, subprocess, sys, time
 def milliseconds(statement):

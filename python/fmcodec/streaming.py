@@ -95,6 +95,8 @@ class FrameReader:
         While reading: the file ends within a frame.
     CorruptStreamError
         While reading: what follows is no frame.
+    UnsupportedVersionError
+        While reading: it is a frame of another version.
     LimitExceededError
         While reading: a frame is larger than ``max_bytes``.
     """
