@@ -79,7 +79,7 @@ class TinyNet(nn.Module):
 
 SHAPES = {"first": (8, 16, 16), "second": (12, 8, 8), "third": (8, 8, 8)}
 MEMORY = Memory(part=load_part("lpddr4-3200-x16"))
-# An objective as docs/search.md has it.
+# An objective as docs/policy_search.md has it.
 joules = EnergyObjective([FeatureMap(name=name, shape=shape) for name, shape in SHAPES.items()], MEMORY).of_map
 SITES = {name: MapSite(activation="relu") for name in ("first", "second", "third")}
 

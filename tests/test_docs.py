@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -15,7 +16,11 @@ import pytest
 import fmcodec
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PYTHON_BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -67,3 +72,35 @@ def test_python_blocks_of_documents(document: Path, tmp_path: Path, monkeypatch:
         # Blank lines in front, so that a traceback names the line of the document.
         line = text[: block.start(1)].count("\n")
         exec(compile("\n" * line + block[1], str(document), "exec"), names)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to headings of a page end in, on GitHub and on the site."""
+    headings = HEADING.findall(CODE_BLOCK.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), (target, anchor)
+
+
+def test_every_page_is_in_the_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").with_suffix("").as_posix()
+        assert name == "index" or re.search(rf"^{name}$", index, re.MULTILINE), name
+
+
+def test_figure_shows_what_the_page_says() -> None:
+    text = (ROOT / "docs" / "policy_search.md").read_text(encoding="utf-8")
+    data = json.loads((ROOT / "docs" / "figures" / "frontier.json").read_text(encoding="ascii"))
+    assert len(data["points"]) == text.count("| lagrangian-0")
+    for point in data["points"]:
+        change = f"{point['top1_difference']:+.2f} +- {point['top1_error']:.2f}"
+        row = rf"\| {point['policy']} \| {point['images']} \| {point['bits_per_value']:.2f} \| [0-9. /]+ \| "
+        row += rf"{re.escape(change)} \| {point['divergence']:.4f} \|"
+        assert re.search(row, text), row

@@ -59,7 +59,7 @@ def test_path_holds_an_optimum_of_every_price(curves: list[list[tuple[int, int]]
 
 # --- strategies
 
-# Bits and errors as in docs/search.md.
+# Bits and errors as in docs/policy_search.md.
 WIDE = layer("wide", option(800, 1), option(500, 4), option(300, 16), values=400)
 NARROW = layer("narrow", option(100, 2), option(60, 8), option(40, 32), values=100)
 

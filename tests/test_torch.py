@@ -97,7 +97,7 @@ def test_simulate_refuses() -> None:
     x = torch.zeros(1, 2, 3, 4)
     with pytest.raises(NonFiniteError, match="NaN or infinity"):
         simulate(torch.full_like(x, math.nan), CodecSpec())
-    with pytest.raises(TypeError, match=r"torch\.float64"):
+    with pytest.raises(TypeError, match="not float64"):
         simulate(x.double(), CodecSpec())
     with pytest.raises(ValueError, match="3 or 4 axes"):
         simulate(x[0, 0], CodecSpec())

@@ -24,9 +24,14 @@ def dtype_code(dtype: Any) -> int:
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPE_CODES:
         name = np.dtype(dtype).newbyteorder("=").name if not name.startswith("complex") else name
-    if name not in DTYPE_CODES:
-        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
+    check_dtype(name)
     return DTYPE_CODES[name]
+
+
+def check_dtype(name: str) -> None:
+    """TypeError for a dtype that cannot be coded."""
+    if name not in DTYPE_CODES:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}: convert the array to one of them")
 
 
 # numpy makes the name anew at each call, which takes as long as coding a small map.
@@ -57,11 +62,17 @@ def as_tensor(x: Any) -> tuple[npt.NDArray[Any], str]:
             array = np.from_dlpack(x)
         except (BufferError, RuntimeError) as error:
             raise TypeError(f"the array must be in CPU memory: {error}") from error
+    elif hasattr(x, "__array__"):
+        array = np.asarray(x)
     else:
-        array = np.asarray(memoryview(x) if not hasattr(x, "__array__") else x)
+        try:
+            array = np.asarray(memoryview(x))
+        except TypeError as error:
+            raise TypeError(
+                f"what is coded must be an array, not {type(x).__name__}: np.asarray(x, np.float32) makes one"
+            ) from error
     name = _name_of(array.dtype)
-    if name not in DTYPE_CODES:
-        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
+    check_dtype(name)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if name == "bfloat16":
@@ -99,7 +110,10 @@ def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.
         count *= extent
     stored = stored_dtype(name)
     if count * stored.itemsize > max_bytes:
-        raise LimitExceededError(f"the decoded array has {count * stored.itemsize} bytes, max_bytes is {max_bytes}")
+        raise LimitExceededError(
+            f"the decoded array has {count * stored.itemsize} bytes, max_bytes is {max_bytes}: "
+            "pass a larger one if you trust the frame, or decode a region"
+        )
     try:
         memory = np.empty(shape, stored)
     except ValueError as error:
@@ -120,7 +134,10 @@ def bytes_view(buffer: Buffer) -> memoryview:
         buffer, name = _torch_to_numpy(buffer)
         if name != "uint8":
             raise TypeError(f"a frame must be bytes, not {name}")
-    view = memoryview(buffer)
+    try:
+        view = memoryview(buffer)
+    except TypeError as error:
+        raise TypeError(f"a frame must be bytes or another buffer of them, not {type(buffer).__name__}") from error
     if not view.c_contiguous:
         raise ValueError("the buffer must be contiguous")
     return view if view.ndim == 1 and view.format == "B" else view.cast("B") if view.nbytes else memoryview(b"")
@@ -139,9 +156,8 @@ def _torch_to_numpy(x: Any) -> tuple[npt.NDArray[Any], str]:
     if x.device.type != "cpu":
         raise TypeError(f"the tensor must be in CPU memory, not on {x.device}: call .cpu() first")
     name = str(x.dtype).removeprefix("torch.")
-    if name not in DTYPE_CODES:
-        raise TypeError(f"dtype must be one of {', '.join(DTYPE_CODES)}, not {name}")
-    x = x.detach()
+    check_dtype(name)
+    x = x.detach().resolve_neg()
     if name == "bfloat16":
         import torch
 

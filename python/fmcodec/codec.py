@@ -329,7 +329,8 @@ def _prepare(x: Any, spec: CodecSpec | None, layout: Layout) -> tuple[npt.NDArra
     array, name = as_tensor(x)
     check_layout(layout)
     if array.ndim not in (3, 4):
-        raise ValueError(f"the array must have 3 or 4 axes (see layout=), not {array.ndim}")
+        axes = "(N, C, H, W)" if layout == "nchw" else "(N, H, W, C)"
+        raise ValueError(f"the array must have 3 or 4 axes, {axes} with or without N, not {array.ndim}: reshape it")
     return array, dtype_code(name), spec if spec is not None else _default_spec(x, array, name)
 
 

@@ -25,7 +25,10 @@ class ChecksumError(CorruptStreamError):
 
 
 class UnsupportedVersionError(FmcodecError):
-    """The frame was written by a version of the format that this build does not read."""
+    """The frame or the policy has a version that this build does not read."""
+
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        super().__init__(f"{message}: use the fmcodec that wrote it, or a newer one", offset)
 
 
 class LimitExceededError(FmcodecError):

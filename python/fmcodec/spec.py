@@ -240,7 +240,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def _check_basis(self) -> None:
         if self.basis is None:
-            raise ValueError("transform 'klt' needs a basis")
+            raise ValueError("transform 'klt' needs a basis: fmcodec.klt_spec makes a spec with one")
         _check_range("bits", self.bits, 2, MOST_KLT_BITS)
         _check_range("transform_size", self.transform_size, 1, MOST_KLT_CHANNELS)
         channels = len(self.basis.means)

@@ -9,10 +9,16 @@ import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from fmcodec._core import kernels
+from fmcodec._core import build_info, kernels
 from fmcodec.arrays import Buffer, bytes_view
 from fmcodec.codec import DEFAULT_MAX_BYTES, Layout, decode, encode, inspect
-from fmcodec.errors import ChecksumError, CorruptStreamError, LimitExceededError, TruncatedStreamError
+from fmcodec.errors import (
+    ChecksumError,
+    CorruptStreamError,
+    LimitExceededError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
 from fmcodec.spec import CodecSpec
 
 # docs/format.md, section 2.
@@ -22,6 +28,8 @@ SIZES = struct.Struct("<IIQ")  # spec_size_bytes, index_count, payload_size_byte
 SIZES_AT = 36
 CHECK_BYTES = 4
 MAGIC = b"\x66\x6d\x63\xa5"
+VERSION_AT = 4
+STREAM_VERSION: int = build_info()["stream_version"]
 # A class section for bands that are all zeros: one class, of mode zero.
 ZERO_SECTION = bytes(2)
 READ_BYTES = 1 << 20  # asked of a file at a time, so that announced sizes alone take no memory
@@ -87,6 +95,8 @@ class FrameReader:
         While reading: the file ends within a frame.
     CorruptStreamError
         While reading: what follows is no frame.
+    UnsupportedVersionError
+        While reading: it is a frame of another version.
     LimitExceededError
         While reading: a frame is larger than ``max_bytes``.
     """
@@ -134,9 +144,15 @@ def frame_size(header: bytes) -> int:
         There are fewer bytes.
     CorruptStreamError
         It is no frame.
+    UnsupportedVersionError
+        It is one of another version, whose header may say its size elsewhere.
     """
     if header[:4] != MAGIC[: len(header)]:
         raise CorruptStreamError("this is not an fmcodec frame", 0)
+    version = int.from_bytes(header[VERSION_AT : VERSION_AT + 2], "little")
+    if len(header) >= VERSION_AT + 2 and version != STREAM_VERSION:
+        message = f"stream version {version} is not supported, this build reads version {STREAM_VERSION}"
+        raise UnsupportedVersionError(message, VERSION_AT)
     if len(header) < HEADER_BYTES:
         raise TruncatedStreamError("the frame ends inside its header", len(header))
     spec_size, index_count, payload_size = SIZES.unpack_from(header, SIZES_AT)

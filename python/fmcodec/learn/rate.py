@@ -14,8 +14,8 @@ def model_bits(quotients: torch.Tensor, dead_zone: float, zeros: torch.Tensor | 
     """Entropy of each band, with the magnitudes of its coefficients modelled as exponential.
 
     Of a band, with q its coefficients over their step: a share z of them is exactly 0, as after a ReLU, and a share p
-    of the others is positive. The magnitudes of the others have the mean b, and the density exp(-|q| / b) / b, which
-    with p = 1/2 is that of Laplace. Rounding then makes zeros and geometric numbers: a symbol is not 0 with
+    of the others is positive. The magnitudes of the others have the mean b, and the density ``exp(-abs(q) / b) / b``,
+    which with p = 1/2 is that of Laplace. Rounding then makes zeros and geometric numbers: a symbol is not 0 with
     probability n = (1 - z) exp(-dead_zone / b), and the next magnitude is reached with probability exp(-1 / b), so that
     a symbol has
 

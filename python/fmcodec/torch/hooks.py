@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -30,14 +30,20 @@ def find_modules(model: nn.Module, names: list[str]) -> dict[str, nn.Module]:
     owner: dict[int, str] = {}
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"; close names: {', '.join(close)}" if close else ""
-            raise ValueError(f"the model has no module {name!r}{hint}")
+            raise ValueError(f"the model has no module {name!r}{_hint(name, known)}")
         found[name] = known[name]
         if id(known[name]) in owner:
             raise ValueError(f"{owner[id(known[name])]!r} and {name!r} are the same module")
         owner[id(known[name])] = name
     return found
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    if close:
+        return f"; close names: {', '.join(close)}"
+    own = [repr(name) for name in known if name][:3]
+    return f", so the policy may be of another network; here they are named {', '.join(own)} and so on" if own else ""
 
 
 def single_tensor(value: Any, name: str, where: str) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from fmcodec import decode, encode, inspect
 from fmcodec.policy import Activation, Policy, Where
 from fmcodec.spec import CodecSpec
-from fmcodec.torch.simulate import simulate
+from fmcodec.torch.simulate import check_channels, simulate
 
 Mode = Literal["codec", "simulate"]
 
@@ -110,7 +110,14 @@ class SpecCodec(msgspec.Struct, frozen=True, kw_only=True):
     count_bits: bool = False
 
     def code(self, x: torch.Tensor) -> CodedMap:
-        """The map through encode and decode, or its simulation; ValueError for a map of another device."""
+        """The map through encode and decode, or its simulation.
+
+        Raises
+        ------
+        ValueError
+            The map is on another device, or the spec was made for another number of channels.
+        """
+        check_channels(self.spec, x.shape[1])
         if self.mode == "simulate":
             frame = self._encode(x.cpu()) if self.count_bits else None
             decoded = simulate(x, self.spec)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from fmcodec.arrays import check_layout
+from fmcodec.arrays import check_dtype, check_layout
 from fmcodec.basis import Basis
 from fmcodec.errors import NonFiniteError
 from fmcodec.reference.transform import CellAxis, group_matrix
@@ -19,8 +19,6 @@ COEFFICIENT_LIMIT = 2**20
 
 # Section 4: fractional bits of the matrix.
 MATRIX_BITS = 12
-
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8)
 
 
 def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch.Tensor:
@@ -82,10 +80,10 @@ class _Group(NamedTuple):
 def _to_planes(x: torch.Tensor, layout: str) -> torch.Tensor:
     """View of ``x`` as (N, C, H * W)."""
     check_layout(layout)
-    if x.dtype not in DTYPES:
-        raise TypeError(f"dtype must be float32, float16, bfloat16, int8 or uint8, not {x.dtype}")
+    check_dtype(str(x.dtype).removeprefix("torch."))
     if x.dim() not in (3, 4):
-        raise ValueError(f"the tensor must have 3 or 4 axes, not {x.dim()}")
+        axes = "(N, C, H, W)" if layout == "nchw" else "(N, H, W, C)"
+        raise ValueError(f"the tensor must have 3 or 4 axes, {axes} with or without N, not {x.dim()}: reshape it")
     channels = -3 if layout == "nchw" else -1
     images = x.unsqueeze(0) if x.dim() == 3 else x
     moved = images.movedim(channels, 1)
@@ -139,16 +137,25 @@ class CellGrid:
         return cells.reshape(*cells.shape[:2], self.size, self.size, *counts)
 
 
+def check_channels(spec: CodecSpec, channels: int) -> None:
+    """ValueError for a spec that was made for another number of channels."""
+    for part, count in (
+        ("permutation", channels if spec.permutation is None else len(spec.permutation)),
+        ("basis", channels if spec.basis is None else len(spec.basis.means)),
+    ):
+        if count != channels:
+            raise ValueError(
+                f"the {part} is for {count} channels, the tensor has {channels}: take a spec that was made for this map"
+            )
+
+
 def _check(planes: torch.Tensor, spec: CodecSpec) -> None:
-    if spec.permutation is not None and len(spec.permutation) != planes.shape[1]:
-        raise ValueError(f"the permutation is for {len(spec.permutation)} channels, the tensor has {planes.shape[1]}")
-    if spec.basis is not None and len(spec.basis.means) != planes.shape[1]:
-        raise ValueError(f"the basis is for {len(spec.basis.means)} channels, the tensor has {planes.shape[1]}")
+    check_channels(spec, planes.shape[1])
     if not planes.dtype.is_floating_point:
         if spec.bits > 8:
             raise ValueError(f"bits must be at most 8 for {planes.dtype}, not {spec.bits}")
     elif spec.nonfinite == "raise" and not bool(torch.isfinite(planes).all()):
-        raise NonFiniteError("the tensor holds NaN or infinity, and the spec says nonfinite='raise'")
+        raise NonFiniteError("the tensor holds NaN or infinity; nonfinite='clamp' codes NaN as 0 and clamps infinities")
 
 
 def _quantize(planes: torch.Tensor, spec: CodecSpec) -> torch.Tensor:

@@ -208,7 +208,7 @@ class Session:
             x = activate(value.detach(), site.activation).contiguous()
             try:
                 coded = codec.code(x)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 error.add_note(f"while coding the map of {layer.name!r}")
                 raise
             layer.add_map(x, coded)
