@@ -104,6 +104,7 @@ CORE = [
     "errors",
     "isa",
     "klt",
+    "link",
     "spec",
     "streaming",
     "table_statistics",
