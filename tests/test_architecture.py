@@ -105,6 +105,7 @@ CORE = [
     "isa",
     "klt",
     "link",
+    "partial",
     "spec",
     "streaming",
     "table_statistics",

@@ -6,7 +6,7 @@ A frame says in its header how long it is, so a file of frames is just one frame
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from fmcodec._core import kernels
@@ -244,10 +244,17 @@ def recover(buffer: Buffer, *, spec: CodecSpec | None = None) -> Recovered:
     return Recovered(with_parts(head, saved), sum(part.kind == "block" for part in parts), lost)
 
 
-def with_parts(head: bytes, parts: list[bytes]) -> bytes:
-    """A frame with the header and spec section of this head, and these parts in its index and payload."""
+def with_parts(head: bytes, parts: Sequence[bytes], crcs: Mapping[int, int] | None = None) -> bytes:
+    """A frame with the header and spec section of this head, and these parts in its index and payload.
+
+    ``crcs`` are the CRC-32C of parts, by number, that are to be believed; those of others are computed.
+    """
+    crcs = crcs or {}
     spec_size = SIZES.unpack_from(head, SIZES_AT)[0]
     sizes = SIZES.pack(spec_size, len(parts), sum(map(len, parts)))
-    index = b"".join(INDEX_ENTRY.pack(len(part), kernels.crc32c(part) if part else 0) for part in parts)
+    index = b"".join(
+        INDEX_ENTRY.pack(len(part), crcs.get(number, kernels.crc32c(part) if part else 0))
+        for number, part in enumerate(parts)
+    )
     head = head[:SIZES_AT] + sizes + head[HEADER_BYTES : HEADER_BYTES + spec_size] + index
     return head + kernels.crc32c(head).to_bytes(CHECK_BYTES, "little") + b"".join(parts)
