@@ -153,6 +153,17 @@ def test_a_part_reads_what_it_needs() -> None:
     assert store.requests == [chunk_bytes]
 
 
+def test_writing_a_part_leaves_the_rest() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 3, 8, 8), np.float32)
+    array = stored(MemoryStore(), x, FeatureMapCodec(CodecSpec(step=0.07, zero_point=128)))
+    before = np.asarray(array[:])
+    array[1, :, 3] = 0
+    after = np.asarray(array[:])
+    assert not after[1, :, 3].any()
+    before[1, :, 3] = 0
+    assert same(after, before)
+
+
 def test_small_chunks_are_one_request() -> None:
     store = CountingStore()
     array = stored(store, np.zeros((8, 4, 8, 8), np.float32) + np.float32(0.4))
