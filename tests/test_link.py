@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from strategies import Case, cases, same
 import fmcodec
 from fmcodec import CodecSpec
 from fmcodec.link import Receiver, Sender
+from fmcodec.streaming import head_size, with_parts
 
 SPEC = CodecSpec(step=1, block_shape=(3, 4))
 TIMEOUT = 0.2
@@ -83,6 +86,26 @@ def test_any_map_and_spec(case: Case) -> None:
     infos = [fmcodec.inspect(frame, spec=spec) for frame in frames]
     assert [info.has_external_spec for info in infos] == [False, True, True, True]
     assert [info.values > 0 for info in infos] == [False, True, True, False]
+
+
+def test_the_bytes_of_the_page(root: Path) -> None:
+    page = (root / "docs" / "split.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ *(\d+): ([0-9A-F ]+?) +; .+$", page, re.MULTILINE)
+    data = b""
+    for offset, content in lines:
+        assert int(offset) == len(data)
+        data += bytes.fromhex(content)
+    assert data == sent([np.array([[[7, 0]]], np.uint8)], CodecSpec())
+    assert Receiver(io.BytesIO(data), spec=CodecSpec()).receive().tolist() == [[[7, 0]]]
+
+
+def test_headers_of_other_senders() -> None:
+    # Blocks per group of the opening frame are the choice of its encoder.
+    data = sent(batches())
+    size = head_size(data)
+    other = with_parts(data[:10] + b"\x01\x00" + data[12:size], []) + data[size:]
+    assert other != data
+    assert len(list(Receiver(io.BytesIO(other), spec=SPEC))) == 3
 
 
 def test_no_maps() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -88,6 +89,14 @@ def test_parts_have_the_parameters_they_need() -> None:
     assert [name for name, _ in head.named_buffers()] == ["scale"]
     # Shared, not copied.
     assert dict(head.named_parameters())["stem.weight"].data_ptr() == model.stem.weight.data_ptr()
+
+
+@torch.no_grad()
+def test_parts_travel() -> None:
+    model = odd()
+    x = torch.rand(2, 3, 8, 8)
+    head, tail = pickle.loads(pickle.dumps(split(model, "relu", x)))
+    assert same(tail(head(x)), model(x))
 
 
 @pytest.mark.parametrize(
