@@ -104,6 +104,8 @@ CORE = [
     "errors",
     "isa",
     "klt",
+    "link",
+    "partial",
     "spec",
     "streaming",
     "table_statistics",
@@ -138,7 +140,7 @@ def test_energy_is_over_the_codec_and_below_what_people_look_at(file: Path) -> N
 
 
 # From the bottom up; a package may import what stands before it, and search and systems not each other.
-LAYERS = ("baselines", "energy", "torch", "evaluation", "systems", "search", "learn", "report", "demo", "cli")
+LAYERS = ("baselines", "energy", "torch", "split", "evaluation", "systems", "search", "learn", "report", "demo", "cli")
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
@@ -152,15 +154,17 @@ def test_layers_use_only_what_is_below(file: Path) -> None:
         assert len(parts) < 2 or parts[0] != "fmcodec" or parts[1].split("_")[0] not in above, module
 
 
-OVER_TORCH = ("torch", "evaluation", "search", "systems", "learn")
-HEAVY = ("torch", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes")
+OVER_TORCH = ("torch", "split.py", "evaluation", "search", "systems", "learn")
+HEAVY = ("torch", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes", "zarr", "numcodecs")
+PLUGINS = {"zarr.py": ("zarr",), "numcodecs.py": ("numcodecs",)}
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
 def test_heavy_packages_are_imported_late(file: Path) -> None:
-    # Some packages are layers over torch and the demo an application; elsewhere the functions import what they need.
+    # Some packages are layers over torch, the demo is an application, and plugins are loaded by what they plug into;
+    # elsewhere the functions import what they need.
     first = file.relative_to(PYTHON).parts[0]
-    allowed = ("torch",) if first in OVER_TORCH else HEAVY if first.startswith("demo") else ()
+    allowed = ("torch",) if first in OVER_TORCH else HEAVY if first.startswith("demo") else PLUGINS.get(first, ())
     for module in imports(file, with_nested=False):
         assert is_below(module, allowed) or not is_below(module, HEAVY), module
 
@@ -179,6 +183,14 @@ def test_import_is_light() -> None:
     core = ("fmcodec._core", "fmcodec.reference", *(f"fmcodec.{name}" for name in CORE[1:]))
     assert all(module == "fmcodec" or is_below(module, core) for module in own), own
     assert len(loaded - modules_after("import numpy, msgspec.json, importlib.metadata")) < 35
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_plugins_are_over_the_core_alone(name: str) -> None:
+    allowed = ("fmcodec._core", *PLUGINS[name], *(f"fmcodec.{module}" for module in CORE))
+    for module in imports(PYTHON / name, with_nested=True):
+        top = module.split(".")[0]
+        assert top in sys.stdlib_module_names or top == "numpy" or is_below(module, allowed), module
 
 
 # --- files

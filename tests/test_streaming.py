@@ -72,10 +72,29 @@ def test_announced_sizes_take_no_memory() -> None:
         FrameReader(io.BytesIO(huge)).read_frame()
     with pytest.raises(fmcodec.LimitExceededError):
         FrameReader(io.BytesIO(frame), max_bytes=100).read_frame()
-    with pytest.raises(fmcodec.TruncatedStreamError, match="after"):
+    with pytest.raises(fmcodec.ChecksumError):
         FrameReader(io.BytesIO(huge), max_bytes=2**60).read_frame()
+    true = huge[: len(frame) - sum(part.size_bytes for part in fmcodec.inspect(frame).blocks) - 4]
+    true += fmcodec._core.kernels.crc32c(true).to_bytes(4, "little")
+    with pytest.raises(fmcodec.TruncatedStreamError, match="after"):
+        FrameReader(io.BytesIO(true + frame[len(true) :]), max_bytes=2**60).read_frame()
     with pytest.raises(fmcodec.CorruptStreamError, match="not an fmcodec frame"):
         FrameReader(io.BytesIO(b"something else")).read_frame()
+
+
+def test_a_damaged_head_is_noticed_before_the_payload_is_waited_for() -> None:
+    frame = fmcodec.encode(batches(1)[0], SPEC)
+    first = fmcodec.inspect(frame).blocks[0].offset
+    for at in range(first):
+        file = io.BytesIO(frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :])
+        with pytest.raises(fmcodec.FmcodecError) as caught:
+            FrameReader(file).read_frame()
+        sizes = 36 <= at < 44  # those of the head itself, which must be read to know
+        assert sizes or file.tell() <= first, (at, caught.value)
+    assert fmcodec.build_info()["stream_version"] == fmcodec.streaming.STREAM_VERSION
+    newer = frame[:4] + b"\x06" + frame[5:]
+    with pytest.raises(fmcodec.UnsupportedVersionError, match="version 6 is not supported, this build reads version 5"):
+        FrameReader(io.BytesIO(newer)).read_frame()
 
 
 @given(st.data())

@@ -189,7 +189,7 @@ def decode(
     if region is None:
         origin = (0, 0, 0, 0)
     else:
-        slices = _slices(region, shape)
+        slices = region_slices(region, shape)
         shape = tuple(part.stop - part.start for part in slices)
         origin = _nchw(tuple(part.start for part in slices), layout, missing=0)
     if out is None:
@@ -372,7 +372,8 @@ def _nchw(per_axis: tuple[Any, ...], layout: Layout, missing: Any = 1) -> tuple[
     return images, rest[0], rest[1], rest[2]
 
 
-def _slices(region: Sequence[slice], shape: tuple[int, ...]) -> list[slice]:
+def region_slices(region: Sequence[slice], shape: tuple[int, ...]) -> list[slice]:
+    """The slices of a region with both ends in numbers; ValueError if it does not fit the shape."""
     if len(region) != len(shape):
         raise ValueError(f"region must have one slice per axis ({len(shape)}), not {len(region)}")
     slices = []

@@ -41,3 +41,7 @@ class SpecMismatchError(FmcodecError):
 
 class NonFiniteError(FmcodecError):
     """The array holds NaN or infinity and the spec says to refuse them."""
+
+
+class LinkTimeoutError(FmcodecError, TimeoutError):
+    """The other end of a link did not send, or take, a whole frame in time."""

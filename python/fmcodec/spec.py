@@ -7,10 +7,11 @@ only.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import operator
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -295,6 +296,16 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def from_json(cls, text: str | bytes) -> CodecSpec:
         """The spec of `to_json`. Unknown fields and wrong values raise ValueError (msgspec.ValidationError)."""
         return msgspec.json.decode(text, type=cls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `to_json` writes, as dicts, lists, texts and numbers, to be a part of another JSON file."""
+        fields: dict[str, Any] = json.loads(self.to_json())
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> CodecSpec:
+        """The spec of `to_dict`, with the errors of `from_json`."""
+        return cls.from_json(json.dumps(dict(fields)))
 
 
 def restore_defaults(struct: msgspec.Struct) -> None:

@@ -6,8 +6,8 @@ A frame says in its header how long it is, so a file of frames is just one frame
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from fmcodec._core import build_info, kernels
 from fmcodec.arrays import Buffer, bytes_view
@@ -78,6 +78,12 @@ class FrameWriter:
         return len(frame)
 
 
+class Readable(Protocol):
+    """What frames can be read from: up to ``count`` bytes at a time, none at the end."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+
 class FrameReader:
     """Reads a file of frames one by one; iterating decodes them.
 
@@ -94,15 +100,15 @@ class FrameReader:
     TruncatedStreamError
         While reading: the file ends within a frame.
     CorruptStreamError
-        While reading: what follows is no frame.
+        While reading: what follows is no frame, or its head is damaged; then its payload is not waited for.
     UnsupportedVersionError
-        While reading: it is a frame of another version.
+        While reading: what follows is a frame of another stream version.
     LimitExceededError
         While reading: a frame is larger than ``max_bytes``.
     """
 
     def __init__(
-        self, file: BinaryIO, spec: CodecSpec | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES, threads: int = 1
+        self, file: Readable, spec: CodecSpec | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES, threads: int = 1
     ) -> None:
         self._file = file
         self._spec = spec
@@ -121,7 +127,11 @@ class FrameReader:
         size = frame_size(header)
         if size > self._max_bytes:
             raise LimitExceededError(f"a frame of {size} bytes is announced, max_bytes is {self._max_bytes}")
-        frame = header + self._read(size - len(header))
+        head = header + self._read(head_size(header) - len(header))
+        # Before the payload is read: a wrong size would wait for bytes that nobody sends.
+        if len(head) == head_size(header):
+            check_head(head)
+        frame = head + self._read(size - len(head))
         if len(frame) < size:
             raise TruncatedStreamError(f"the file ends after {len(frame)} of the {size} bytes of a frame", len(frame))
         return frame
@@ -155,8 +165,26 @@ def frame_size(header: bytes) -> int:
         raise UnsupportedVersionError(message, VERSION_AT)
     if len(header) < HEADER_BYTES:
         raise TruncatedStreamError("the frame ends inside its header", len(header))
-    spec_size, index_count, payload_size = SIZES.unpack_from(header, SIZES_AT)
-    return int(HEADER_BYTES + spec_size + INDEX_ENTRY.size * index_count + CHECK_BYTES + payload_size)
+    return head_size(header) + int(SIZES.unpack_from(header, SIZES_AT)[2])
+
+
+def head_size(header: bytes) -> int:
+    """The size in bytes of header, spec, index and check of the frame that begins with these 52 bytes."""
+    spec_size, index_count, _ = SIZES.unpack_from(header, SIZES_AT)
+    return int(HEADER_BYTES + spec_size + INDEX_ENTRY.size * index_count + CHECK_BYTES)
+
+
+def check_head(head: bytes) -> list[tuple[int, int]]:
+    """The entries of the index, size and CRC-32C, of a head that is whole; ChecksumError if its own CRC-32C is wrong.
+
+    >>> check_head(fmcodec.encode(np.empty((2, 0, 0), np.float32)))
+    []
+    """
+    check_at = len(head) - CHECK_BYTES
+    if kernels.crc32c(head[:check_at]) != int.from_bytes(head[check_at:], "little"):
+        raise ChecksumError("the CRC-32C of the header does not match", check_at)
+    index_at = HEADER_BYTES + SIZES.unpack_from(head, SIZES_AT)[0]
+    return list(INDEX_ENTRY.iter_unpack(head[index_at:check_at]))
 
 
 class Recovered(NamedTuple):
@@ -194,17 +222,13 @@ def recover(buffer: Buffer, *, spec: CodecSpec | None = None) -> Recovered:
     """
     data = bytes(bytes_view(buffer))
     frame_size(data[:HEADER_BYTES])
-    spec_size, index_count, _ = SIZES.unpack_from(data, SIZES_AT)
-    index_at = HEADER_BYTES + spec_size
-    at = index_at + INDEX_ENTRY.size * index_count
-    if len(data) < at + CHECK_BYTES:
+    at = head_size(data)
+    if len(data) < at:
         raise TruncatedStreamError("the frame ends inside its spec or index", len(data))
-    if kernels.crc32c(data[:at]) != int.from_bytes(data[at : at + CHECK_BYTES], "little"):
-        raise ChecksumError("the CRC-32C of the header does not match", at)
-    entries = INDEX_ENTRY.iter_unpack(data[index_at:at])
+    head = data[:at]
+    entries = check_head(head)
     # The frame without its payload tells which parts are tables, and whether the rest of the head is right.
-    parts = inspect(_frame(data[:index_at], [b""] * index_count), spec=spec).blocks
-    at += CHECK_BYTES
+    parts = inspect(with_parts(head, [b""] * len(entries)), spec=spec).blocks
     saved, is_group_lost, lost = [], False, 0
     for part, (size, crc) in zip(parts, entries, strict=True):
         content = data[at : at + size]
@@ -217,13 +241,20 @@ def recover(buffer: Buffer, *, spec: CodecSpec | None = None) -> Recovered:
             lost += 1
             content = b""
         saved.append(content)
-    return Recovered(_frame(data[:index_at], saved), sum(part.kind == "block" for part in parts), lost)
+    return Recovered(with_parts(head, saved), sum(part.kind == "block" for part in parts), lost)
 
 
-def _frame(head: bytes, parts: list[bytes]) -> bytes:
-    """The frame with the header and spec section of another one, and these parts."""
+def with_parts(head: bytes, parts: Sequence[bytes], crcs: Mapping[int, int] | None = None) -> bytes:
+    """A frame with the header and spec section of this head, and these parts in its index and payload.
+
+    ``crcs`` are the CRC-32C of parts, by number, that are to be believed; those of others are computed.
+    """
+    crcs = crcs or {}
     spec_size = SIZES.unpack_from(head, SIZES_AT)[0]
     sizes = SIZES.pack(spec_size, len(parts), sum(map(len, parts)))
-    index = b"".join(INDEX_ENTRY.pack(len(part), kernels.crc32c(part) if part else 0) for part in parts)
-    head = head[:SIZES_AT] + sizes + head[HEADER_BYTES:] + index
+    index = b"".join(
+        INDEX_ENTRY.pack(len(part), crcs.get(number, kernels.crc32c(part) if part else 0))
+        for number, part in enumerate(parts)
+    )
+    head = head[:SIZES_AT] + sizes + head[HEADER_BYTES : HEADER_BYTES + spec_size] + index
     return head + kernels.crc32c(head).to_bytes(CHECK_BYTES, "little") + b"".join(parts)
