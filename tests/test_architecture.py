@@ -138,7 +138,7 @@ def test_energy_is_over_the_codec_and_below_what_people_look_at(file: Path) -> N
 
 
 # From the bottom up; a package may import what stands before it, and search and systems not each other.
-LAYERS = ("baselines", "energy", "torch", "evaluation", "systems", "search", "learn", "report", "demo", "cli")
+LAYERS = ("baselines", "energy", "torch", "onnx", "evaluation", "systems", "search", "learn", "report", "demo", "cli")
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
@@ -152,8 +152,8 @@ def test_layers_use_only_what_is_below(file: Path) -> None:
         assert len(parts) < 2 or parts[0] != "fmcodec" or parts[1].split("_")[0] not in above, module
 
 
-OVER_TORCH = ("torch", "evaluation", "search", "systems", "learn")
-HEAVY = ("torch", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes")
+OVER_TORCH = ("torch", "onnx", "evaluation", "search", "systems", "learn")
+HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes")
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
@@ -161,6 +161,7 @@ def test_heavy_packages_are_imported_late(file: Path) -> None:
     # Some packages are layers over torch and the demo an application; elsewhere the functions import what they need.
     first = file.relative_to(PYTHON).parts[0]
     allowed = ("torch",) if first in OVER_TORCH else HEAVY if first.startswith("demo") else ()
+    allowed = (*allowed, "onnx", "onnxruntime") if first == "onnx" else allowed
     for module in imports(file, with_nested=False):
         assert is_below(module, allowed) or not is_below(module, HEAVY), module
 

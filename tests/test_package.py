@@ -22,6 +22,7 @@ PUBLIC_MODULES = [
     "fmcodec.energy",
     "fmcodec.evaluation",
     "fmcodec.learn",
+    "fmcodec.onnx",
     "fmcodec.reference",
     "fmcodec.report",
     "fmcodec.search",

@@ -63,7 +63,8 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(context.invoked_subcommand or "", "torch")
+            is_onnx = error.name in ("onnx", "onnxruntime")
+            extra = "onnx" if is_onnx else EXTRAS.get(context.invoked_subcommand or "", "torch")
             raise _Failure(f"{error}: this needs more packages, pip install 'fmcodec[{extra}]'") from error
         except (ValueError, TypeError, OSError, EOFError) as error:
             raise _Failure(error) from error
