@@ -138,7 +138,20 @@ def test_energy_is_over_the_codec_and_below_what_people_look_at(file: Path) -> N
 
 
 # From the bottom up; a package may import what stands before it, and search and systems not each other.
-LAYERS = ("baselines", "energy", "torch", "onnx", "evaluation", "systems", "search", "learn", "report", "demo", "cli")
+LAYERS = (
+    "baselines",
+    "energy",
+    "torch",
+    "onnx",
+    "evaluation",
+    "systems",
+    "search",
+    "learn",
+    "report",
+    "demo",
+    "bench",
+    "cli",
+)
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))

@@ -19,6 +19,7 @@ from fmcodec import _core
 
 PUBLIC_MODULES = [
     "fmcodec",
+    "fmcodec.bench",
     "fmcodec.energy",
     "fmcodec.evaluation",
     "fmcodec.learn",

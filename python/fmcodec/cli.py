@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from fmcodec.cli_bench import bench_command
 from fmcodec.cli_learn import learn_command
 from fmcodec.cli_networks import compare_command, evaluate_command
 from fmcodec.cli_report import report_command
@@ -35,6 +36,7 @@ TRANSFORMS = {
 
 # What a command needs beyond fmcodec itself; all others need torch at most.
 EXTRAS = {
+    "bench": "report",
     "demo": "demo",
     "transforms": "report",
     "energy": "report",
@@ -287,6 +289,7 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
     run_demo(images=images, limit=limit, report=report, threads=threads, **scale)
 
 
+main.add_command(bench_command)
 main.add_command(evaluate_command)
 main.add_command(search_command)
 main.add_command(learn_command)
