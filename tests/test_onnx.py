@@ -158,6 +158,38 @@ def test_feature_maps_of_efficientnet_lite0() -> None:
     assert sum(int(np.prod(entry.shape[1:], dtype=int)) for entry in stored) > 4_000_000
 
 
+def test_a_bias_of_its_own_is_part_of_the_convolution() -> None:
+    weights = {"w": np.ones((2, 2, 1, 1), np.float32), "b": np.ones((1, 2, 1, 1), np.float32)}
+    nodes = [
+        node("Conv", ["x", "w"], ["first"]),
+        node("Add", ["first", "b"], ["biased"]),
+        node("Conv", ["biased", "w"], ["second"]),
+        node("Constant", [], ["three"], value_float=3.0),
+        node("Mul", ["three", "second"], ["scaled"]),
+        node("Relu", ["scaled"], ["activated"]),
+        node("Conv", ["activated", "w"], ["third"]),
+        # Hard swish as some exporters write it: two nodes read the map, and the sum is no bias.
+        node("Add", ["third", "three"], ["moved"]),
+        node("Clip", ["moved", "zero", "six"], ["clipped"]),
+        node("Mul", ["third", "clipped"], ["swish"]),
+        node("Conv", ["swish", "w"], ["y"]),
+    ]
+    weights |= {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
+    model = make_model(nodes, {"x": [1, 2, 4, 4]}, {"y": [1, 2, 4, 4]}, weights)
+    stored = {entry.name: entry.activation for entry in feature_maps(model) if entry.is_stored}
+    assert stored == {"biased": "none", "scaled": "relu", "third": "none"}
+
+
+def test_extents_below_0_are_open() -> None:
+    model = residual_model()
+    for axis, extent in zip(model.graph.input[0].type.tensor_type.shape.dim, (-1, 3, -1, -1), strict=True):
+        axis.dim_value = extent
+    module = OnnxModule(model, ["block"])
+    assert module.inputs[0].shape == (None, 3, None, None)
+    assert feature_maps(model)[0].shape == (None, 6, None, None)
+    assert module(torch.from_numpy(images(3, size=11))).shape == (3, 4)
+
+
 # --- parts
 
 
@@ -431,6 +463,19 @@ def test_errors_of_inputs() -> None:
         session.run(None, {"x": images(size=9)})
     with pytest.raises(ValueError, match="1 inputs, not 2"):
         OnnxModule(residual_model())(torch.zeros(1), torch.zeros(1))
+
+
+def test_errors_of_onnxruntime_are_value_errors() -> None:
+    nodes = [node("Conv", ["x", "w"], ["y"])]
+    weights = {"w": np.ones((1, 4, 1, 1), np.float32)}
+    model = make_model(nodes, {"x": [1, "C", 2, 2]}, {"y": [1, 1, 2, 2]}, weights)
+    with pytest.raises(ValueError, match="onnxruntime cannot run the model"):
+        OnnxModule(model).run({"x": np.ones((1, 3, 2, 2), np.float32)})
+    own = make_model([node("Relu", ["x"], ["y"])], {"x": [1]}, {"y": [1]})
+    own.graph.node[0].domain = "own"
+    own.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(ValueError, match="onnxruntime cannot load the model"):
+        OnnxModule(own).run({"x": np.ones(1, np.float32)})
 
 
 def test_only_maps_of_four_axes_are_coded() -> None:

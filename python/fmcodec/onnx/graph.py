@@ -43,6 +43,9 @@ ROLES: dict[Role, set[str]] = {
     },
 }
 
+# With a constant, these are the bias of a convolution or a folded norm, which exporters write as nodes of their own.
+AFFINE = {"Add", "Sub", "Mul", "Div"}
+
 
 class MapTensor(msgspec.Struct, frozen=True, kw_only=True):
     """A tensor of four axes that a node of a model computes.
@@ -110,15 +113,14 @@ def feature_maps(source: Source) -> list[MapTensor]:
         read = tuple(numbers.setdefault(name, len(numbers)) for name in reads(node) if name not in constants)
         made = tuple(numbers.setdefault(name, len(numbers)) for name in node.output if name)
         activation = _activation(node, constants)
-        role = "activation" if activation is not None else _role(node.op_type)
-        operations.append(Operation(role, read, made, activation))
+        operations.append(Operation(_role(node, len(read), activation), read, made, activation))
     names = list(numbers)
-    flow = Dataflow(operations, [_shape(types.get(name)) for name in names])
+    flow = Dataflow(operations, [shape_of(types.get(name)) for name in names])
     stored = {names[flow.sum_before_activation(value)] for value in flow.convolutions()}
     found = []
     for node in model.graph.node:
         for name in node.output:
-            shape = _shape(types.get(name))
+            shape = shape_of(types.get(name))
             if len(shape) == 4:
                 found.append(
                     MapTensor(
@@ -184,6 +186,12 @@ def dtype_name(kind: TypeProto) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type))
 
 
+def shape_of(kind: TypeProto | None) -> tuple[int | None, ...]:
+    """Extents of a tensor, None where they are open, which some exporters write as -1; () if its rank is not known."""
+    axes = () if kind is None else kind.tensor_type.shape.dim
+    return tuple(axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else None for axis in axes)
+
+
 def require_tensors(model: ModelProto, names: Iterable[str]) -> None:
     """Checks that nodes of the model, outside of subgraphs, compute the tensors.
 
@@ -220,8 +228,13 @@ def _subgraphs(attribute: AttributeProto) -> Iterator[GraphProto]:
     yield from attribute.graphs
 
 
-def _role(operator: str) -> Role:
-    return next((role for role, operators in ROLES.items() if operator in operators), "reader")
+def _role(node: NodeProto, tensor_count: int, activation: Activation | None) -> Role:
+    """What a node is that reads so many tensors, constants left out."""
+    if activation is not None:
+        return "activation"
+    if node.op_type in AFFINE and tensor_count == 1:
+        return "norm"
+    return next((role for role, operators in ROLES.items() if node.op_type in operators), "reader")
 
 
 def _activation(node: NodeProto, constants: dict[str, Any]) -> Activation | None:
@@ -247,10 +260,3 @@ def _activation(node: NodeProto, constants: dict[str, Any]) -> Activation | None
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(numpy_helper.to_array(value))
-
-
-def _shape(kind: TypeProto | None) -> tuple[Any, ...]:
-    """Extents of a tensor, None where they are open; () if its rank is not known."""
-    if kind is None or not kind.tensor_type.HasField("shape"):
-        return ()
-    return tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in kind.tensor_type.shape.dim)

@@ -11,15 +11,25 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    NotImplemented,
+    RuntimeException,
+)
 from torch import nn
 
-from fmcodec.onnx.graph import Source, dtype_name, inputs_of, load_model
+from fmcodec.onnx.graph import Source, dtype_name, inputs_of, load_model, shape_of
 from fmcodec.onnx.split import Part, split
 
 Array = npt.NDArray[Any]
 
-# onnxruntime warns about models that others made; what stands there has been checked.
-ERRORS_ONLY = 3
+# They have no base of their own.
+RUNTIME_ERRORS = (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException)
+
+# What onnxruntime would print is in the errors, or is a warning about a model that others made.
+FATAL_ONLY = 4
 
 
 class ModelInput(NamedTuple):
@@ -96,7 +106,7 @@ class OnnxModule(nn.Module):
         Raises
         ------
         ValueError
-            The inputs do not fit those of the model.
+            The inputs do not fit those of the model, or onnxruntime cannot run it.
         """
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the model has {len(self.inputs)} inputs, not {len(inputs)}")
@@ -116,14 +126,17 @@ class OnnxModule(nn.Module):
         Raises
         ------
         ValueError
-            The inputs do not fit those of the model.
+            The inputs do not fit those of the model, or onnxruntime cannot run it.
         """
         self._check(feed)
         if not self._sessions:
             self._sessions = [self._session(part) for part in self._parts]
         values: dict[str, Array] = dict(feed)
         for part, session in zip(self._parts, self._sessions, strict=True):
-            found = session.run(list(part.outputs), {name: values[name] for name in part.inputs})
+            try:
+                found = session.run(list(part.outputs), {name: values[name] for name in part.inputs})
+            except RUNTIME_ERRORS as error:
+                raise ValueError(f"onnxruntime cannot run the model: {error}") from error
             values.update(zip(part.outputs, found, strict=True))
             for name in part.maps:
                 values[name] = self._passed(name, values[name])
@@ -145,12 +158,16 @@ class OnnxModule(nn.Module):
     def _session(self, part: Part) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         # Each part has threads of its own, which must not spin while another part runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return onnxruntime.InferenceSession(part.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        content = part.model.SerializeToString()
+        try:
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except RUNTIME_ERRORS as error:
+            raise ValueError(f"onnxruntime cannot load the model: {error}") from error
 
     def _pieces(self, inputs: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, ...]]:
         fixed = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
@@ -163,20 +180,24 @@ class OnnxModule(nn.Module):
         names = [entry.name for entry in self.inputs]
         if set(names) != set(feed):
             raise ValueError(f"the inputs of the model are {', '.join(names)}, not {', '.join(feed)}")
-        for name, dtype, shape in self.inputs:
-            x = feed[name]
-            fits = len(shape) == x.ndim and all(axis in (None, size) for axis, size in zip(shape, x.shape, strict=True))
-            if str(x.dtype) != dtype or not fits:
-                extents = " x ".join("any" if axis is None else str(axis) for axis in shape)
+        for entry in self.inputs:
+            x = feed[entry.name]
+            if str(x.dtype) != entry.dtype or not _fits(entry.shape, x.shape):
                 raise ValueError(
-                    f"input {name!r} of the model is {dtype} of {extents}, "
-                    f"not {x.dtype} of {' x '.join(map(str, x.shape))}"
+                    f"input {entry.name!r} of the model is {entry.dtype} of {_text(entry.shape)}, "
+                    f"not {x.dtype} of {_text(x.shape)}"
                 )
+
+
+def _fits(extents: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(extents) == len(shape) and all(axis in (None, size) for axis, size in zip(extents, shape, strict=True))
+
+
+def _text(extents: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if axis is None else str(axis) for axis in extents)
 
 
 def _model_input(value: onnx.ValueInfoProto) -> ModelInput:
     if not value.type.HasField("tensor_type"):
         raise ValueError(f"input {value.name!r} of the model is not a tensor")
-    axes = value.type.tensor_type.shape.dim
-    shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in axes)
-    return ModelInput(value.name, dtype_name(value.type), shape)
+    return ModelInput(value.name, dtype_name(value.type), shape_of(value.type))
