@@ -15,7 +15,15 @@ EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.argument("sources", metavar="[X.npy]...", type=EXISTING_FILE, nargs=-1)
 @click.option("--isa", metavar="NAME", help="Instruction set, or 'all'; the best one by default.")
 @click.option("--threads", "thread_text", metavar="N,M,...", help="Threads of fmcodec; 1 and all CPUs by default.")
-@click.option("--effort", "efforts", type=click.IntRange(1, 3), multiple=True, default=(1, 2, 3), show_default=True)
+@click.option(
+    "--effort",
+    "efforts",
+    type=click.IntRange(1, 3),
+    multiple=True,
+    default=(1, 2, 3),
+    show_default=True,
+    help="1 is fastest, 3 smallest; may be given several times.",
+)
 @click.option(
     "--relative-step", type=float, default=0.2, show_default=True, help="Step of float maps as a share of their RMS."
 )
