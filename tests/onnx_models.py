@@ -120,3 +120,44 @@ def from_torch(model: nn.Module, example: torch.Tensor, *, batch: int | str = "N
     exporter.nodes.append(helper.make_node("Identity", [exporter.name(output)], ["y"]))
     inputs, outputs = {"x": [batch, *example.shape[1:]]}, {"y": [batch, *output.shape[1:]]}
     return make_model(exporter.nodes, inputs, outputs, exporter.weights)
+
+
+def residual_model() -> ModelProto:
+    """A residual block by hand: a shortcut around two convolutions, pooling, and classes."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w0": rng.standard_normal((6, 3, 3, 3)).astype(np.float32),
+        "w1": rng.standard_normal((6, 6, 3, 3)).astype(np.float32) / 8,
+        "w2": rng.standard_normal((6, 6, 3, 3)).astype(np.float32) / 8,
+        "w3": rng.standard_normal((6, 4)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["stem/conv.0"], pads=[1] * 4),
+        helper.make_node("Relu", ["stem/conv.0"], ["stem/relu"]),
+        helper.make_node("Conv", ["stem/relu", "w1"], ["block.conv1"], pads=[1] * 4),
+        helper.make_node("Relu", ["block.conv1"], ["block.relu1"]),
+        helper.make_node("Conv", ["block.relu1", "w2"], ["block.conv2"], pads=[1] * 4),
+        helper.make_node("Add", ["block.conv2", "stem/relu"], ["block"]),
+        helper.make_node("Relu", ["block"], ["block.relu2"]),
+        helper.make_node("GlobalAveragePool", ["block.relu2"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w3"], ["y"]),
+    ]
+    return make_model(nodes, {"x": ["N", 3, 8, 8]}, {"y": ["N", 4]}, weights)
+
+
+class Branches(nn.Module):
+    """Two branches of unlike depth with a sum before an activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.left, self.right, self.deeper = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.act, self.head = nn.ReLU6(), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = nn.functional.max_pool2d(x, 2)
+        x = self.act(self.left(x) + self.deeper(torch.relu(self.right(x))))
+        logits: torch.Tensor = self.head(x.mean((2, 3), keepdim=True).flatten(1))
+        return logits

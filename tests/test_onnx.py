@@ -14,17 +14,16 @@ import onnxruntime
 import pytest
 import torch
 from hypothesis import given
-from onnx import ModelProto, TensorProto, helper, numpy_helper
-from onnx_models import from_torch, make_model
+from onnx import ModelProto, TensorProto, helper
+from onnx_models import Branches, from_torch, make_model, residual_model
 from torch import nn
 
 import fmcodec
 from fmcodec import CodecSpec
-from fmcodec.evaluation import find_maps, load_network
 from fmcodec.onnx import CompressedSession, OnnxModule, feature_maps
 from fmcodec.onnx.graph import logits_of, reads
 from fmcodec.onnx.split import split
-from fmcodec.policy import Activation, LayerPolicy, Policy
+from fmcodec.policy import LayerPolicy, Policy
 from fmcodec.torch import wrap
 
 Array = np.ndarray[Any, Any]
@@ -47,147 +46,8 @@ def whole(model: ModelProto, feed: dict[str, Array], *extra: str) -> list[Array]
     return found
 
 
-def residual_model() -> ModelProto:
-    """A residual block by hand: a shortcut around two convolutions, pooling, and classes."""
-    rng = np.random.default_rng(0)
-    weights = {
-        "w0": rng.standard_normal((6, 3, 3, 3)).astype(np.float32),
-        "w1": rng.standard_normal((6, 6, 3, 3)).astype(np.float32) / 8,
-        "w2": rng.standard_normal((6, 6, 3, 3)).astype(np.float32) / 8,
-        "w3": rng.standard_normal((6, 4)).astype(np.float32),
-    }
-    nodes = [
-        node("Conv", ["x", "w0"], ["stem/conv.0"], pads=[1] * 4),
-        node("Relu", ["stem/conv.0"], ["stem/relu"]),
-        node("Conv", ["stem/relu", "w1"], ["block.conv1"], pads=[1] * 4),
-        node("Relu", ["block.conv1"], ["block.relu1"]),
-        node("Conv", ["block.relu1", "w2"], ["block.conv2"], pads=[1] * 4),
-        node("Add", ["block.conv2", "stem/relu"], ["block"]),
-        node("Relu", ["block"], ["block.relu2"]),
-        node("GlobalAveragePool", ["block.relu2"], ["pool"]),
-        node("Flatten", ["pool"], ["flat"]),
-        node("MatMul", ["flat", "w3"], ["y"]),
-    ]
-    return make_model(nodes, {"x": ["N", 3, 8, 8]}, {"y": ["N", 4]}, weights)
-
-
 def images(count: int = 2, channels: int = 3, size: int = 8, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal((count, channels, size, size)).astype(np.float32)
-
-
-# --- feature maps
-
-
-def test_feature_maps_of_a_residual_block() -> None:
-    found = {entry.name: entry for entry in feature_maps(residual_model())}
-    # The pooled tensor has four axes, too; the matrices have two.
-    assert list(found) == [
-        *("stem/conv.0", "stem/relu", "block.conv1", "block.relu1", "block.conv2", "block", "block.relu2", "pool"),
-    ]
-    # The shortcut is added before the last activation, so the sum is the map, not the convolution.
-    assert [name for name, entry in found.items() if entry.is_stored] == ["stem/conv.0", "block.conv1", "block"]
-    assert found["stem/conv.0"].shape == (None, 6, 8, 8)
-    assert found["pool"].shape == (None, 6, 1, 1)
-    assert found["block"].operator == "Add"
-    assert found["block"].dtype == "float32"
-    assert [found[name].activation for name in ("stem/conv.0", "stem/relu", "block")] == ["relu", "none", "relu"]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "activation"),
-    [(0.0, 6.0, "relu6"), (0.0, None, "relu"), (0.0, 4.0, "none"), (-1.0, 6.0, "none"), (None, 6.0, "none")],
-)
-@pytest.mark.parametrize("form", ["weights", "constants", "attributes", "computed"])
-def test_activation_of_clips(form: str, low: float | None, high: float | None, activation: Activation) -> None:
-    bounds = {name: value for name, value in (("min", low), ("max", high)) if value is not None}
-    tensors = {name: np.array(value, np.float32) for name, value in bounds.items()}
-    names = [name if name in bounds else "" for name in ("min", "max")]
-    weights = {"w": np.ones((2, 2, 1, 1), np.float32)}
-    nodes = [node("Conv", ["x", "w"], ["map"])]
-    inputs: dict[str, Any] = {"x": [1, 2, 4, 4]}
-    if form == "attributes":
-        clip = node("Clip", ["map"], ["clipped"], **bounds)
-    else:
-        clip = node("Clip", ["map", *names], ["clipped"])
-    if form == "weights":
-        weights |= tensors
-    elif form == "constants":
-        nodes += [node("Constant", [], [name], value=numpy_helper.from_array(x)) for name, x in tensors.items()]
-    elif form == "computed":
-        inputs |= {name: [] for name in tensors}
-        activation = "none"
-    nodes += [clip, node("Conv", ["clipped", "w"], ["y"])]
-    model = make_model(nodes, inputs, {"y": [1, 2, 4, 4]}, weights, opset=6 if form == "attributes" else 17)
-    assert feature_maps(model)[0].activation == activation
-
-
-class Branches(nn.Module):
-    """Two branches of unlike depth with a sum before an activation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.left, self.right, self.deeper = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
-        self.act, self.head = nn.ReLU6(), nn.Linear(8, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.norm(self.stem(x)))
-        x = nn.functional.max_pool2d(x, 2)
-        x = self.act(self.left(x) + self.deeper(torch.relu(self.right(x))))
-        logits: torch.Tensor = self.head(x.mean((2, 3), keepdim=True).flatten(1))
-        return logits
-
-
-def test_feature_maps_are_those_of_torch() -> None:
-    torch.manual_seed(0)
-    model = Branches().eval()
-    example = torch.randn(1, 3, 8, 8)
-    stored = [entry for entry in feature_maps(from_torch(model, example)) if entry.is_stored]
-    sites = find_maps(model, example)
-    assert list(sites) == ["norm", "right", "act"]
-    assert [entry.activation for entry in stored] == [site.activation for site in sites.values()]
-    assert [entry.operator for entry in stored] == ["BatchNormalization", "Conv", "Add"]
-
-
-def test_feature_maps_of_efficientnet_lite0() -> None:
-    network = load_network("efficientnet_lite0")
-    model = from_torch(network.model, torch.zeros(1, 3, 224, 224))
-    stored = [entry for entry in feature_maps(model) if entry.is_stored]
-    assert [entry.activation for entry in stored] == [site.activation for site in network.maps.values()]
-    assert len(stored) == 49
-    assert sum(int(np.prod(entry.shape[1:], dtype=int)) for entry in stored) > 4_000_000
-
-
-def test_a_bias_of_its_own_is_part_of_the_convolution() -> None:
-    weights = {"w": np.ones((2, 2, 1, 1), np.float32), "b": np.ones((1, 2, 1, 1), np.float32)}
-    nodes = [
-        node("Conv", ["x", "w"], ["first"]),
-        node("Add", ["first", "b"], ["biased"]),
-        node("Conv", ["biased", "w"], ["second"]),
-        node("Constant", [], ["three"], value_float=3.0),
-        node("Mul", ["three", "second"], ["scaled"]),
-        node("Relu", ["scaled"], ["activated"]),
-        node("Conv", ["activated", "w"], ["third"]),
-        # Hard swish as some exporters write it: two nodes read the map, and the sum is no bias.
-        node("Add", ["third", "three"], ["moved"]),
-        node("Clip", ["moved", "zero", "six"], ["clipped"]),
-        node("Mul", ["third", "clipped"], ["swish"]),
-        node("Conv", ["swish", "w"], ["y"]),
-    ]
-    weights |= {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
-    model = make_model(nodes, {"x": [1, 2, 4, 4]}, {"y": [1, 2, 4, 4]}, weights)
-    stored = {entry.name: entry.activation for entry in feature_maps(model) if entry.is_stored}
-    assert stored == {"biased": "none", "scaled": "relu", "third": "none"}
-
-
-def test_extents_below_0_are_open() -> None:
-    model = residual_model()
-    for axis, extent in zip(model.graph.input[0].type.tensor_type.shape.dim, (-1, 3, -1, -1), strict=True):
-        axis.dim_value = extent
-    module = OnnxModule(model, ["block"])
-    assert module.inputs[0].shape == (None, 3, None, None)
-    assert feature_maps(model)[0].shape == (None, 6, None, None)
-    assert module(torch.from_numpy(images(3, size=11))).shape == (3, 4)
 
 
 # --- parts
@@ -384,6 +244,16 @@ def test_models_of_an_old_version_list_weights_as_inputs() -> None:
 
 
 # --- the module
+
+
+def test_extents_below_0_are_open() -> None:
+    model = residual_model()
+    for axis, extent in zip(model.graph.input[0].type.tensor_type.shape.dim, (-1, 3, -1, -1), strict=True):
+        axis.dim_value = extent
+    module = OnnxModule(model, ["block"])
+    assert module.inputs[0].shape == (None, 3, None, None)
+    assert feature_maps(model)[0].shape == (None, 6, None, None)
+    assert module(torch.from_numpy(images(3, size=11))).shape == (3, 4)
 
 
 def test_a_model_for_one_image_runs_batches_in_pieces() -> None:
