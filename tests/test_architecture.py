@@ -114,8 +114,8 @@ CORE = [
 
 @pytest.mark.parametrize("name", CORE)
 def test_core_modules_import_only_each_other(name: str) -> None:
-    # The bounds follow from the arithmetic of the reference.
-    also = ("fmcodec.reference.transform",) if name == "bounds" else ()
+    # The bounds follow from the arithmetic of the reference, and parts of frames from how it shares values among cells.
+    also = ("fmcodec.reference.transform",) if name in ("bounds", "partial") else ()
     allowed = ("fmcodec._core", *(f"fmcodec.{module}" for module in CORE), *also)
     for module in imports(PYTHON / f"{name}.py", with_nested=False):
         top = module.split(".")[0]
@@ -140,7 +140,21 @@ def test_energy_is_over_the_codec_and_below_what_people_look_at(file: Path) -> N
 
 
 # From the bottom up; a package may import what stands before it, and search and systems not each other.
-LAYERS = ("baselines", "energy", "torch", "split", "evaluation", "systems", "search", "learn", "report", "demo", "cli")
+LAYERS = (
+    "baselines",
+    "energy",
+    "torch",
+    "split",
+    "onnx",
+    "evaluation",
+    "systems",
+    "search",
+    "learn",
+    "report",
+    "demo",
+    "bench",
+    "cli",
+)
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
@@ -154,9 +168,22 @@ def test_layers_use_only_what_is_below(file: Path) -> None:
         assert len(parts) < 2 or parts[0] != "fmcodec" or parts[1].split("_")[0] not in above, module
 
 
-OVER_TORCH = ("torch", "split.py", "evaluation", "search", "systems", "learn")
-HEAVY = ("torch", "matplotlib", "jinja2", "rich", "scipy", "PIL", "skimage", "ml_dtypes", "zarr", "numcodecs")
+OVER_TORCH = ("torch", "split.py", "onnx", "evaluation", "search", "systems", "learn")
 PLUGINS = {"zarr.py": ("zarr",), "numcodecs.py": ("numcodecs",)}
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+    "jinja2",
+    "rich",
+    "scipy",
+    "PIL",
+    "skimage",
+    "ml_dtypes",
+    "zarr",
+    "numcodecs",
+)
 
 
 @pytest.mark.parametrize("file", PYTHON_FILES, ids=names(PYTHON_FILES))
@@ -165,6 +192,7 @@ def test_heavy_packages_are_imported_late(file: Path) -> None:
     # elsewhere the functions import what they need.
     first = file.relative_to(PYTHON).parts[0]
     allowed = ("torch",) if first in OVER_TORCH else HEAVY if first.startswith("demo") else PLUGINS.get(first, ())
+    allowed = (*allowed, "onnx", "onnxruntime") if first == "onnx" else allowed
     for module in imports(file, with_nested=False):
         assert is_below(module, allowed) or not is_below(module, HEAVY), module
 

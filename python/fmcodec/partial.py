@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fmcodec.arrays import Buffer, bytes_view
 from fmcodec.codec import DEFAULT_MAX_BYTES, FrameInfo, decode, inspect, region_slices
 from fmcodec.errors import TruncatedStreamError
+from fmcodec.reference.transform import CellAxis
 from fmcodec.spec import CodecSpec
 from fmcodec.streaming import HEADER_BYTES, ZERO_SECTION, check_head, frame_size, head_size, with_parts
 
@@ -114,14 +115,16 @@ def _blocks_of_region(info: FrameInfo, slices: Sequence[slice]) -> list[int]:
     images, *rest = slices if len(slices) == 4 else (slice(0, 1), *slices)
     rows, columns = rest[:2] if info.layout == "nhwc" else rest[1:]
     extents = info.shape[-3:-1] if info.layout == "nhwc" else info.shape[-2:]
-    # A tile in values: its positions are cells.
-    height, width = (extent * info.spec.spatial_size for extent in info.block_shape)
-    down, across = (math.ceil(extent / side) for extent, side in zip(extents, (height, width), strict=True))
+    size = info.spec.spatial_size
+    down, across = (CellAxis(extent, size) for extent in extents)
+    height, width = info.block_shape  # in cells
+    tiles_across = math.ceil(len(across.extents) / width)
+    tiles_down = math.ceil(len(down.extents) / height)
     return [
-        (image * down + row) * across + column
+        (image * tiles_down + row) * tiles_across + column
         for image in range(images.start, images.stop)
-        for row in range(rows.start // height, math.ceil(rows.stop / height))
-        for column in range(columns.start // width, math.ceil(columns.stop / width))
+        for row in range(down.cells[rows.start] // height, down.cells[rows.stop - 1] // height + 1)
+        for column in range(across.cells[columns.start] // width, across.cells[columns.stop - 1] // width + 1)
     ]
 
 

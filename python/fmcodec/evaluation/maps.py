@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fmcodec.policy import Activation, Where
+from fmcodec.torch.dataflow import Dataflow, Operation, Role
 from fmcodec.torch.map_codec import MapSite
 
-# What an operation of torch is to a feature map. Pointwise operations are all that hardware does on the way from a
-# convolution to memory, or on the way out of the network; anything else reads a stored map.
+# Operations of torch by their `Role`.
 CONVOLUTIONS = {"convolution", "_convolution", "mkldnn_convolution", "cudnn_convolution", "_slow_conv2d_forward"}
 NORMS = {
     "native_batch_norm",
@@ -66,7 +66,7 @@ def find_maps(model: nn.Module, example: torch.Tensor) -> dict[str, MapSite]:
     """
     trace = _trace(model, example)
     maps: list[list[_Place]] = []
-    for convolution in trace.convolutions():
+    for convolution in trace.flow.convolutions():
         places = list(trace.places(convolution))
         # Two convolutions that are added up have one map.
         if not any(place.value == others[0].value for others in maps if others for place in places[:1]):
@@ -110,15 +110,6 @@ def _one_module_each(maps: list[list[_Place]]) -> list[_Place]:
     return [place for _, place in owners.values()]
 
 
-class _Operation(NamedTuple):
-    """One operation of the forward pass: its kind, and the numbers of the values it reads and makes."""
-
-    kind: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    activation: Activation | None
-
-
 class _Call(NamedTuple):
     """One call of a module: the operations it spans, and the values at its ends, -1 where they are no single map."""
 
@@ -138,7 +129,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[_Operation] = []
+        self.operations: list[Operation] = []
         self.shapes: list[tuple[int, ...]] = []
         self._numbers: dict[int, int] = {}
         # Tensors are kept so that no two of them share an identity.
@@ -165,7 +156,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kind = func._schema.name.removeprefix("aten::")
         is_in_place = kind.endswith("_") and func._schema.is_mutable
         kind = kind.removesuffix("_") if is_in_place else kind
-        self.operations.append(_Operation(kind, inputs, outputs, _activation(kind, args, kwargs or {})))
+        activation = _activation(kind, args, kwargs or {})
+        role = "activation" if activation is not None else _role(kind)
+        self.operations.append(Operation(role, inputs, outputs, activation))
         return result
 
 
@@ -177,6 +170,18 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(entry)
     elif isinstance(value, dict):
         yield from _tensors(list(value.values()))
+
+
+def _role(kind: str) -> Role:
+    """What an operation is that is no activation a policy knows."""
+    roles: dict[Role, set[str]] = {
+        "convolution": CONVOLUTIONS,
+        "norm": NORMS,
+        "sum": SUMS,
+        "same": SAME,
+        "pointwise": POINTWISE,
+    }
+    return next((role for role, kinds in roles.items() if kind in kinds), "reader")
 
 
 def _activation(kind: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Activation | None:
@@ -196,37 +201,21 @@ def _activation(kind: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Activ
 class _Trace:
     """A forward pass as a graph, with the calls of modules on it."""
 
-    def __init__(self, operations: list[_Operation], shapes: list[tuple[int, ...]], calls: list[_Call]) -> None:
-        self._operations = operations
-        self._shapes = shapes
+    def __init__(self, operations: list[Operation], shapes: list[tuple[int, ...]], calls: list[_Call]) -> None:
+        self.flow = Dataflow(operations, shapes)
         # A hook on a module that is called several times would code several maps.
         names = [call.name for call in calls]
         self._calls = [call for call in calls if names.count(call.name) == 1]
-        self._readers: dict[int, list[int]] = {}
-        for index, operation in enumerate(operations):
-            for value in dict.fromkeys(operation.inputs):
-                self._readers.setdefault(value, []).append(index)
         self._made_by = {value: index for index, operation in enumerate(operations) for value in operation.outputs}
-
-    def convolutions(self) -> list[int]:
-        """The results of all convolutions that are stored maps, after their norms."""
-        found = []
-        for operation in self._operations:
-            value = operation.outputs[0] if operation.outputs else -1
-            if operation.kind in CONVOLUTIONS and len(self._shapes[value]) == 4:
-                value = self._after_norms(value)
-                if self._shapes[value][-2:] != (1, 1) and self._is_read(value):
-                    found.append(value)
-        return found
 
     def places(self, convolution: int) -> Iterator[_Place]:
         """Where the map of a convolution can be coded, the best first."""
-        total = self._sum_before_activation(convolution)
+        total = self.flow.sum_before_activation(convolution)
         for value in (total, convolution) if total != convolution else (convolution,):
-            activation = self._activation(value)
+            activation = self.flow.activation(value)
             for name, where in self._hooks(value):
                 yield _Place(name, value, MapSite(where, activation))
-            reader = self._only_reader(value)
+            reader = self.flow.only_reader(value)
             if reader is not None and reader.activation is not None:
                 for name, where in self._hooks(reader.outputs[0]):
                     yield _Place(name, reader.outputs[0], MapSite(where))
@@ -235,52 +224,12 @@ class _Trace:
         """The number of the operation that makes a value."""
         return self._made_by[value]
 
-    def _after_norms(self, value: int) -> int:
-        while (reader := self._only_reader(value)) is not None and reader.kind in NORMS:
-            value = reader.outputs[0]
-        return value
-
-    def _sum_before_activation(self, value: int) -> int:
-        """The sum that ends with an activation and that this value is a part of; else the value."""
-        total = value
-        while (reader := self._only_reader(total)) is not None and reader.kind in SUMS:
-            total = reader.outputs[0]
-        return total if total != value and self._activation(total) != "none" else value
-
-    def _only_reader(self, value: int) -> _Operation | None:
-        readers = self._readers.get(value, [])
-        return self._operations[readers[0]] if len(readers) == 1 else None
-
-    def _activation(self, value: int) -> Activation:
-        """The activation that all readers of a value apply."""
-        kinds: set[Activation] = set()
-        for index in self._readers.get(value, []):
-            operation = self._operations[index]
-            if operation.kind in SAME:
-                kinds.add(self._activation(operation.outputs[0]))
-            else:
-                kinds.add(operation.activation or "none")
-        return kinds.pop() if len(kinds) == 1 else "none"
-
-    def _is_read(self, value: int) -> bool:
-        """Whether something reads a value or what pointwise operations make of it."""
-        waiting, seen = [value], {value}
-        while waiting:
-            for index in self._readers.get(waiting.pop(), []):
-                operation = self._operations[index]
-                if operation.kind not in POINTWISE | SUMS | SAME and operation.activation is None:
-                    return True
-                fresh = set(operation.outputs) - seen
-                seen |= fresh
-                waiting.extend(fresh)
-        return False
-
     def _hooks(self, value: int) -> Iterator[tuple[str, Where]]:
         """Modules that make the value and give it out, or take it in, where a hook changes it for all readers.
 
         The innermost module comes first.
         """
-        readers = self._readers.get(value, [])
+        readers = self.flow.readers(value)
         calls = sorted(self._calls, key=lambda call: call.end - call.first)
         for call in calls:
             # An identity gives out a value, too, but who has it from elsewhere would not see what a hook makes of it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -120,28 +121,33 @@ def load_network(
     Parameters
     ----------
     source
-        A built-in name (``BUILT_IN``), or ``module:function``, or ``module:function:argument`` with a text for the
-        function. The function returns a `Network`, a torch module, (module, preprocess), or (module, preprocess, size).
+        A built-in name (``BUILT_IN``), or a file ``*.onnx``, or ``module:function``, or ``module:function:argument``
+        with a text for the function. The function returns a `Network`, a torch module, (module, preprocess), or
+        (module, preprocess, size). A file is run by onnxruntime and cut at its stored maps, and a softmax at the end of
+        a classifier is left out.
     task, channels
         As in `Network`.
     preprocess, input_size
-        Instead of what the function returns; `IMAGENET` and 224 if neither says it.
+        Instead of what the function returns or the file says; `IMAGENET` and 224 if neither says it.
 
     Raises
     ------
     ValueError
-        The source is neither, the function returns something else, or a `Network`, which has its own preprocessing and
-        size, and others are given.
+        The source is none of these, the file holds no valid model or one without stored maps, the function returns
+        something else, or a `Network`, which has its own preprocessing and size, and others are given.
     """
     has_own = (task, preprocess, input_size, channels) == ("classification", None, None, 3)
     if source in BUILT_IN:
         return _unchanged(BUILT_IN[source](), has_own)
+    arguments = (source, task, preprocess, input_size, channels)
+    if source.endswith(".onnx"):
+        return _onnx_network(*arguments)
     module_name, colon, rest = source.partition(":")
     function_name, has_argument, argument = rest.partition(":")
     if not colon or not function_name:
         names = ", ".join(BUILT_IN)
         raise ValueError(
-            f"a network is one of {names}, or module:function, or module:function:argument, not {source!r}"
+            f"a network is one of {names}, a file *.onnx, module:function or module:function:argument, not {source!r}"
         )
     try:
         module = importlib.import_module(module_name)
@@ -166,7 +172,7 @@ def load_network(
         preprocess or own_preprocess,
         task=task,
         input_size=own_size if input_size is None else input_size,
-        source=(source, task, preprocess, input_size, channels),
+        source=arguments,
         channels=channels,
     )
 
@@ -175,6 +181,31 @@ def _unchanged(network: Network, has_own: bool) -> Network:
     if not has_own:
         raise ValueError(f"{network.name} has its own task, preprocessing, size and channels, which cannot be changed")
     return network
+
+
+def _onnx_network(
+    source: str, task: Task, preprocess: Preprocess | None, input_size: int | None, channels: int
+) -> Network:
+    """The network in a file, cut at its stored maps; its output is that before a softmax at its end."""
+    from fmcodec.onnx import OnnxModule, feature_maps
+    from fmcodec.onnx.graph import load_model, logits_of
+
+    model = load_model(source)
+    maps = {entry.name: MapSite("output", entry.activation) for entry in feature_maps(model) if entry.is_stored}
+    if not maps:
+        raise ValueError(f"no stored feature map was found in {source}: no convolution whose result has a reader")
+    module = OnnxModule(model, maps, outputs=[logits_of(model)] if task == "classification" else None)
+    own_size = module.inputs[0].shape[-1] if module.inputs else None
+    return Network(
+        Path(source).stem,
+        module,
+        preprocess or IMAGENET,
+        maps,
+        task,
+        input_size=(own_size or 224) if input_size is None else input_size,
+        source=(source, task, preprocess, input_size, channels),
+        channels=channels,
+    )
 
 
 def _load_again(

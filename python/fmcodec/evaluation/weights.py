@@ -31,12 +31,14 @@ def quantized_weights(model: nn.Module, bits: int) -> nn.Module:
     Raises
     ------
     ValueError
-        ``bits`` is out of its range.
+        ``bits`` is out of its range, or the model has no convolution or linear layer of torch.
     """
     if not 2 <= bits <= 16:
         raise ValueError(f"weights must have 2 to 16 bits, not {bits}")
     quantized = copy.deepcopy(model)
     layers = [module for module in quantized.modules() if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))]
+    if not layers:
+        raise ValueError("the model has no convolution or linear layer of torch whose weights could be quantized")
     for index, layer in enumerate(layers):
         is_end = index in (0, len(layers) - 1)
         axis = 1 if getattr(layer, "transposed", False) else 0
