@@ -1,5 +1,10 @@
 """fmcodec for PyTorch: code the feature maps of a model in place, simulate the codec, calibrate policies."""
 
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("fmcodec.torch needs PyTorch: pip install 'fmcodec[torch]'", name="torch") from error
+
 from fmcodec.torch.calibrate import calibrate, relative_rms
 from fmcodec.torch.candidates import Candidate
 from fmcodec.torch.fold import FoldedKlt, fold_batch_norm, fold_klt, permute_inputs, permute_outputs
