@@ -7,21 +7,29 @@ except ModuleNotFoundError as error:
 
 from fmcodec.torch.calibrate import calibrate, relative_rms
 from fmcodec.torch.candidates import Candidate
+from fmcodec.torch.code_map import CodeMap
 from fmcodec.torch.fold import FoldedKlt, fold_batch_norm, fold_klt, permute_inputs, permute_outputs
+from fmcodec.torch.insert import insert
+from fmcodec.torch.ops import code, decode, encode
 from fmcodec.torch.simulate import simulate
 from fmcodec.torch.statistics import LayerStatistics, RangeStatistics, Totals
 from fmcodec.torch.wrap import Session, place, wrap
 
 __all__ = [
     "Candidate",
+    "CodeMap",
     "FoldedKlt",
     "LayerStatistics",
     "RangeStatistics",
     "Session",
     "Totals",
     "calibrate",
+    "code",
+    "decode",
+    "encode",
     "fold_batch_norm",
     "fold_klt",
+    "insert",
     "permute_inputs",
     "permute_outputs",
     "place",
