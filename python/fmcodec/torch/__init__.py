@@ -11,6 +11,8 @@ from fmcodec.torch.code_map import CodeMap
 from fmcodec.torch.fold import FoldedKlt, fold_batch_norm, fold_klt, permute_inputs, permute_outputs
 from fmcodec.torch.insert import insert
 from fmcodec.torch.ops import code, decode, encode
+from fmcodec.torch.packed import relative_step
+from fmcodec.torch.saved_tensors import SavedTensors, saved_tensors
 from fmcodec.torch.simulate import simulate
 from fmcodec.torch.statistics import LayerStatistics, RangeStatistics, Totals
 from fmcodec.torch.wrap import Session, place, wrap
@@ -21,6 +23,7 @@ __all__ = [
     "FoldedKlt",
     "LayerStatistics",
     "RangeStatistics",
+    "SavedTensors",
     "Session",
     "Totals",
     "calibrate",
@@ -34,6 +37,8 @@ __all__ = [
     "permute_outputs",
     "place",
     "relative_rms",
+    "relative_step",
+    "saved_tensors",
     "simulate",
     "wrap",
 ]
