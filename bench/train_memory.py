@@ -11,8 +11,8 @@ held out. By default the images are patches of photographs that scikit-image ins
 Bytes saved are those that the graph holds at the end of the forward pass. Peak memory is the largest resident set of
 the process above that before the first step (Linux only): with the allocator of glibc as it is, and, in a short run of
 its own, with MALLOC_MMAP_THRESHOLD_=262144, so that memory of freed tensors goes back at once. Times are medians of
-processor time of steps that alternate between the variants in one process. `--gradients` compares gradients of one
-batch instead.
+processor time of steps that alternate between the variants in one process; `--times` prints them alone, so that they
+can be taken with other settings of the allocator. `--gradients` compares gradients of one batch instead.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class Data:
         self.held_out_images, self.held_out_labels = images[is_held_out], labels[is_held_out]
         self.classes = int(labels.max()) + 1
 
-    def batches(self, steps: int, size: int) -> Iterator[Batch]:
-        """Random batches, mirrored at random; the same in each run."""
-        generator = torch.Generator().manual_seed(1)
+    def batches(self, steps: int, size: int, seed: int = 1) -> Iterator[Batch]:
+        """Random batches, mirrored at random; the same in each run with this seed."""
+        generator = torch.Generator().manual_seed(seed)
         for _ in range(steps):
             places = torch.randint(len(self.images), (size,), generator=generator)
             x = normalized(self.images[places])
@@ -157,12 +157,12 @@ class Trainer:
         return saved.stored_bytes
 
 
-def train(variant: str, data: Data, steps: int, batch_size: int) -> dict[str, Any]:
+def train(variant: str, data: Data, steps: int, batch_size: int, seed: int) -> dict[str, Any]:
     """One training run and what it took."""
     trainer = Trainer(variant, data.classes, steps)
     before = resident_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    losses = [trainer.step(x, y) for x, y in data.batches(steps, batch_size)]
+    losses = [trainer.step(x, y) for x, y in data.batches(steps, batch_size, seed)]
     peak = resident_bytes("VmHWM") - before
     saved = trainer.saved_bytes(*next(data.batches(1, batch_size)))
     return {
@@ -243,7 +243,7 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "fmcodec"
+    matplotlib.rcParams.update({"svg.hashsalt": "fmcodec", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
@@ -268,7 +268,7 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
 def run_apart(variant: str, steps: int, arguments: argparse.Namespace, **environment: str) -> dict[str, Any]:
     """`train` in a process of its own, whose peak memory is that of this variant alone."""
     command = [sys.executable, __file__, "--variant", variant, "--steps", str(steps)]
-    command += ["--batch-size", str(arguments.batch_size)]
+    command += ["--batch-size", str(arguments.batch_size), "--seed", str(arguments.seed)]
     command += ["--data", str(arguments.data)] if arguments.data else []
     output = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -277,9 +277,9 @@ def run_apart(variant: str, steps: int, arguments: argparse.Namespace, **environ
     return result
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def compare(data: Data, arguments: argparse.Namespace) -> None:
     """All variants: training, memory and time, as a table and as files."""
-    seconds = step_seconds(Data(arguments.data), 20, arguments.batch_size)
+    seconds = step_seconds(data, 20, arguments.batch_size)
     results = {}
     for variant in VARIANTS:
         short = run_apart(variant, 6, arguments, MALLOC_MMAP_THRESHOLD_="262144")
@@ -302,17 +302,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="labelled images; photographs of scikit-image if left out")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=1, help="of the order of batches")
     parser.add_argument("--output", type=Path, help="folder for train_memory.json and train_memory.svg")
     parser.add_argument("--variant", choices=VARIANTS, help="only this one, in this process, as JSON")
+    parser.add_argument("--times", action="store_true", help="processor time of a step only")
     parser.add_argument("--gradients", action="store_true", help="errors of one gradient, without a training run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    data = Data(arguments.data)
     if arguments.gradients:
-        gradient_errors(Data(arguments.data), arguments.batch_size)
+        gradient_errors(data, arguments.batch_size)
+    elif arguments.times:
+        for variant, seconds in step_seconds(data, 20, arguments.batch_size).items():
+            print(f"{variant:<14}{seconds:>8.3f} s")
     elif arguments.variant:
-        print(json.dumps(train(arguments.variant, Data(arguments.data), arguments.steps, arguments.batch_size)))
+        print(json.dumps(train(arguments.variant, data, arguments.steps, arguments.batch_size, arguments.seed)))
     else:
-        compare(arguments)
+        compare(data, arguments)
 
 
 if __name__ == "__main__":

@@ -214,6 +214,38 @@ def test_values_changed_in_place_are_other_values() -> None:
     assert torch.allclose(x.grad, 80 * x.detach(), rtol=0, atol=0.5)
 
 
+def test_kept_values_must_not_change_in_place() -> None:
+    conv = nn.Conv2d(3, 3, 1)
+    with saved_tensors(relative_step()):
+        y = torch.rand(1, 3, 4, 4, requires_grad=True).exp()
+        z = conv(torch.rand(1, 3, 4, 4, requires_grad=True))
+    y.mul_(2)
+    with pytest.raises(RuntimeError, match=r"shape \(1, 3, 4, 4\) that the backward pass needs was changed in place"):
+        y.sum().backward()
+    with torch.no_grad():
+        conv.weight.mul_(2)
+    with pytest.raises(RuntimeError, match=r"shape \(3, 3, 1, 1\) that the backward pass needs was changed in place"):
+        z.sum().backward()
+
+
+def test_gradients_of_gradients_pass_through() -> None:
+    model = residual_network()
+
+    def penalty(saved: Any) -> list[torch.Tensor]:
+        model.zero_grad()
+        x = IMAGES.clone().requires_grad_()
+        with saved:
+            (slope,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+            loss = slope.square().sum()
+        loss.backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+    exact = penalty(contextlib.nullcontext())
+    kept = penalty(saved_tensors(lambda x: None))
+    assert all(torch.equal(a, b) for a, b in zip(kept, exact, strict=True))
+    assert 0 < relative_error(penalty(saved_tensors(relative_step(0.01))), exact) < 0.1
+
+
 def test_checkpoints_are_coded() -> None:
     model = residual_network()
     exact = gradients(model)

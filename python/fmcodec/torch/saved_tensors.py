@@ -56,8 +56,8 @@ def saved_tensors(
 
     Notes
     -----
-    A compiled function chooses by itself what it saves, and unpacks all of it before its backward pass begins. A tensor
-    that is changed in place after it was saved is an error of autograd; here the backward pass sees what was saved.
+    A compiled function chooses by itself what it saves, and unpacks all of it before its backward pass begins. If a
+    tensor is changed in place after it was saved, the backward pass is an error, as in autograd, unless it was coded.
 
     Examples
     --------
@@ -78,9 +78,18 @@ class _Saved:
     def __init__(self, x: torch.Tensor) -> None:
         # Without its graph, which would hold this object and so itself.
         self.content: torch.Tensor | PackedTensor = x.detach()
+        self._version = x._version
 
     def unpack(self) -> torch.Tensor:
-        return self.content if isinstance(self.content, torch.Tensor) else self.content.unpack()
+        if isinstance(self.content, PackedTensor):
+            return self.content.unpack()
+        # Autograd leaves this check to the hooks.
+        if self.content._version != self._version:
+            raise RuntimeError(
+                f"a tensor of shape {tuple(self.content.shape)} that the backward pass needs was changed in place: "
+                "make the change on a clone, or after the backward pass"
+            )
+        return self.content
 
 
 class _Known(NamedTuple):
@@ -124,7 +133,7 @@ class SavedTensors:
             if isinstance(self._rule, Policy) and self._model is not None:
                 places = {name: layer.where for name, layer in self._rule.layers.items()}
                 stack.enter_context(attached(self._model, places, self._mark))
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack))
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, _Saved.unpack))
             self._active.append(stack.pop_all())
         return self
 
@@ -133,9 +142,9 @@ class SavedTensors:
     ) -> None:
         self._active.pop().close()
 
-    def _pack(self, x: torch.Tensor) -> torch.Tensor | _Saved:
+    def _pack(self, x: torch.Tensor) -> _Saved:
         if isinstance(x, nn.Parameter):
-            return x
+            return _Saved(x)
         known = self._known_of(x)
         if known is not None:
             return known
@@ -191,10 +200,6 @@ class SavedTensors:
         if isinstance(self._rule, Policy):
             return self._rule.layers[name].spec, False
         return self._rule(x.detach()), True
-
-
-def _unpack(saved: torch.Tensor | _Saved) -> torch.Tensor:
-    return saved.unpack() if isinstance(saved, _Saved) else saved
 
 
 def _check_policy(policy: Policy, model: nn.Module | None) -> None:
