@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from strategies import transforms
 from torch import nn
+from torch_cases import DTYPES, bits_of, cases
 
 from fmcodec import decode, encode
 from fmcodec.errors import NonFiniteError
 from fmcodec.policy import LayerPolicy, Policy
 from fmcodec.spec import CodecSpec
 from fmcodec.torch import simulate, wrap
-
-DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8]
-
-
-@st.composite
-def specs(draw: st.DrawFn, channels: int, is_integer: bool) -> CodecSpec:
-    """Any valid spec for a number of channels."""
-    bits = draw(st.integers(2, 8 if is_integer else 16))
-    zero_point = draw(st.integers(0, 2**bits - 1))
-    transform = draw(transforms(channels, bits, zero_point))
-    size = transform["transform_size"]
-    steps = draw(st.sampled_from([1, size, max(channels, 1), 3]))
-    return CodecSpec(
-        step=draw(st.sampled_from([1.0, 0.5, 0.1, 1 / 3, 0.01, 3.7, 2.0**-64, 2.0**64])),
-        zero_point=zero_point,
-        bits=bits,
-        **transform,
-        band_steps=tuple(draw(st.lists(st.sampled_from([1, 2, 3, 16, 255, 65535]), min_size=steps, max_size=steps))),
-        permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)),
-        dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
-        nonfinite="clamp",
-    )
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[torch.Tensor, CodecSpec, str]:
-    """A tensor of any dtype, layout and rank, and a spec for it."""
-    dtype = draw(st.sampled_from(DTYPES))
-    layout = draw(st.sampled_from(["nchw", "nhwc"]))
-    images, channels = draw(st.integers(0, 3)), draw(st.integers(0, 45))
-    rows, columns = draw(st.integers(0, 4)), draw(st.integers(0, 4))
-    shape = (images, channels, rows, columns) if layout == "nchw" else (images, rows, columns, channels)
-    if draw(st.booleans()):
-        shape = shape[1:]
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    x = torch.randn(shape, generator=generator) * draw(st.sampled_from([0.01, 1.0, 30.0, 1e5, 1e38]))
-    if not dtype.is_floating_point:
-        x = x.nan_to_num().clamp(-128 if dtype == torch.int8 else 0, 127)
-    elif x.numel() and draw(st.booleans()):
-        special = torch.tensor([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-45, 0.5, 2.5])
-        where = torch.randint(0, x.numel(), (5,), generator=generator)
-        x.view(-1)[where] = special[torch.randint(0, 8, (5,), generator=generator)]
-    return x.to(dtype), draw(specs(channels, not dtype.is_floating_point)), layout
-
-
-def bits_of(x: torch.Tensor) -> torch.Tensor:
-    """The bit patterns of a tensor, so that -0.0 and 0.0 differ."""
-    return x.contiguous().view({1: torch.int8, 2: torch.int16, 4: torch.int32}[x.element_size()])
 
 
 @settings(max_examples=300, deadline=None)
@@ -162,6 +117,47 @@ def test_wrap_leaves_the_model_as_it_was() -> None:
         assert torch.equal(old, new) if isinstance(old, torch.Tensor) else old == new
     assert len(session.stats) == 3
     session.remove()
+
+
+def test_copies_of_a_wrapped_model_are_as_it_was() -> None:
+    model = make_model()
+    plain = model(IMAGES)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with wrap(model, make_policy()) as session:
+        coded = model(IMAGES)
+        copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+        for copied in copies:
+            assert torch.equal(copied(IMAGES), plain)
+        assert [layer.frames for layer in session.stats] == [1, 1, 1]
+        assert model.state_dict().keys() == state.keys()
+        fresh = make_model()
+        assert not fresh.load_state_dict(model.state_dict()).missing_keys
+        model.load_state_dict(fresh.state_dict())
+        assert torch.equal(model(IMAGES), coded)
+    for copied in copies:
+        assert torch.equal(copied(IMAGES), plain)
+        with wrap(copied, make_policy()):
+            assert torch.equal(copied(IMAGES), coded)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_models_compiled_in_a_session_are_coded_until_its_end() -> None:
+    model = make_model()
+    plain = model(IMAGES)
+    compiled = torch.compile(model, backend="aot_eager")
+    with torch.no_grad():
+        with wrap(model, make_policy()) as session:
+            assert torch.equal(compiled(IMAGES), model(IMAGES))
+        assert torch.equal(compiled(IMAGES), plain)
+    assert [layer.frames for layer in session.stats] == [2, 2, 2]
+
+
+def test_torch_is_an_extra() -> None:
+    code = "import sys; sys.modules['torch'] = None; import fmcodec.torch"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: fmcodec.torch needs PyTorch: pip install 'fmcodec[torch]'"
+    )
 
 
 def test_removal_after_an_exception() -> None:
@@ -263,6 +259,8 @@ def test_unknown_layers() -> None:
     policy = Policy(layers={"1.nrom": LayerPolicy(spec=SPEC)})
     with pytest.raises(ValueError, match=r"no module '1\.nrom'; close names: 1\.norm"):
         wrap(make_model(), policy)
+    with pytest.raises(ValueError, match=r"no module 'head', so the policy may be of another network"):
+        wrap(make_model(), Policy(layers={"head": LayerPolicy(spec=SPEC)}))
     shared = nn.ReLU()
     with pytest.raises(ValueError, match="'0' and '1' are the same module"):
         wrap(nn.Sequential(shared, shared), Policy(layers={str(n): LayerPolicy(spec=SPEC) for n in range(2)}))

@@ -66,21 +66,45 @@ def single_tensor(value: Any, name: str, where: str) -> torch.Tensor:
 def attach(name: str, module: nn.Module, where: Where, function: MapFunction) -> RemovableHandle:
     """Lets a function see the map (N, C, H, W) at the input or the output of a module, until the handle is removed.
 
+    A copy of the module, by ``copy.deepcopy`` or pickle, is a module without the function.
+
     Raises
     ------
     TypeError, ValueError
         In the forward pass: there is no such map; see `single_tensor`.
     """
-
-    def at_input(_: nn.Module, inputs: tuple[Any, ...]) -> torch.Tensor | None:
-        return function(name, single_tensor(inputs[0] if len(inputs) == 1 else inputs, name, where))
-
-    def at_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> torch.Tensor | None:
-        return function(name, single_tensor(output, name, where))
-
     if where == "input":
-        return module.register_forward_pre_hook(at_input)
-    return module.register_forward_hook(at_output)
+        return module.register_forward_pre_hook(_InputHook(name, function))
+    return module.register_forward_hook(_OutputHook(name, function))
+
+
+class _NoHook:
+    """What copies of a module have in place of a hook: it does nothing."""
+
+    def __call__(self, *_: Any) -> None:
+        return None
+
+
+class _Hook:
+    """A hook that is not copied with its module, since whoever attached it could not remove it from the copy."""
+
+    def __init__(self, name: str, function: MapFunction) -> None:
+        self._name = name
+        self._function = function
+
+    def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
+        return _NoHook, ()
+
+
+class _InputHook(_Hook):
+    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> torch.Tensor | None:
+        value = inputs[0] if len(inputs) == 1 else inputs
+        return self._function(self._name, single_tensor(value, self._name, "input"))
+
+
+class _OutputHook(_Hook):
+    def __call__(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> torch.Tensor | None:
+        return self._function(self._name, single_tensor(output, self._name, "output"))
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def wrap(
 
     Notes
     -----
-    Decoded maps carry no gradient: this is for inference.
+    Decoded maps carry no gradient: this is for inference. A compiled model sees hooks only when it is traced: call it
+    for the first time in the session, or after ``torch.compiler.reset()``; or compile what `insert` makes of it.
     """
     placements = placements_of(
         policy,
@@ -202,7 +203,12 @@ class Session:
         handle = attach(name, module, placement.site.where, lambda _, x: self._code(x, layer))
         self._handles.append(handle)
 
+    # A compiled model leaves its graph here. It may still do so after the hooks were removed, since it does not look at
+    # them again.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _code(self, value: torch.Tensor, layer: _Layer) -> torch.Tensor:
+        if not self._handles:
+            return value
         site, codec = layer.placement
         with torch.no_grad():
             x = activate(value.detach(), site.activation).contiguous()
