@@ -24,7 +24,7 @@ from fmcodec.evaluation import (
     quantized_weights,
 )
 from fmcodec.evaluation.metrics import is_in_top, kl_divergence, mean, paired_difference, proportion, psnr, ssim, uqi
-from fmcodec.policy import LayerPolicy, Policy
+from fmcodec.policy import Activation, LayerPolicy, Policy
 from fmcodec.torch import wrap
 
 
@@ -239,6 +239,20 @@ def test_images_as_outputs() -> None:
     assert result.uncompressed.target_psnr_db is not None
     assert result.uncompressed.output_psnr_db is None
     assert result.coded.top1 is None
+
+
+@pytest.mark.parametrize("name", ["0", "2", "4"])
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+def test_an_activation_must_be_that_of_the_network(name: str, activation: Activation) -> None:
+    # After ReLU6, ReLU changes nothing; after ReLU, ReLU6 does.
+    network, samples = make_network(), make_samples(2)
+    network.maps["4"] = MapSite("output", "none")
+    policy = Policy(layers={name: LayerPolicy(CodecSpec(step=0.05, bits=12, zero_point=2048), activation=activation)})
+    if (name, activation) in (("0", "relu6"), ("4", "relu"), ("4", "relu6")):
+        with pytest.raises(ValueError, match=f"coded after {activation}, but the network has (relu|none) there: cal"):
+            evaluate(network, policy, samples)
+    else:
+        evaluate(network, policy, samples)
 
 
 def test_what_cannot_be_evaluated() -> None:

@@ -79,11 +79,13 @@ def evaluate(
     Raises
     ------
     ValueError
-        Nothing is coded, a module is unknown, targets do not fit, or the network's output is not finite.
+        Nothing is coded, a module is unknown, a map would be coded after an activation that the network does not have
+        there, targets do not fit, or the network's output is not finite.
     """
     if batch_size < 1 or workers < 1 or threads < 1:
         raise ValueError(f"batch_size, workers and threads must be at least 1, not {batch_size}, {workers}, {threads}")
     placements = _placements(coded, mode, count_bits, threads)
+    _check_activations(placements, network)
     job = Job(network, placements, weight_bits, threads)
     journal = None if resume is None else Journal(resume, digest_of(job, samples, batch_size))
     records = dict(journal.records) if journal else {}
@@ -128,6 +130,20 @@ def _placements(coded: Policy | Mapping[str, Placement], mode: Mode, count_bits:
     if not coded:
         raise ValueError("no map is coded")
     return coded
+
+
+def _check_activations(placements: Placements, network: Network) -> None:
+    """An activation before coding must erase no more than the network does there itself."""
+    harmless = {"none": ("none",), "relu": ("none", "relu"), "relu6": ("none", "relu", "relu6")}
+    for name, placement in placements.items():
+        site = network.maps.get(name)
+        if site is None or site.where != placement.site.where:
+            continue
+        if placement.site.activation not in harmless[site.activation]:
+            raise ValueError(
+                f"the map of {name!r} would be coded after {placement.site.activation}, but the network has "
+                f"{site.activation} there: calibrate the policy on this network"
+            )
 
 
 def _run(
