@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numbers>
 #include <numeric>
+
+#include "fmcodec/dct_matrix.h"
 
 namespace fmc {
 namespace {
@@ -13,35 +14,12 @@ namespace {
 // Integers of a strip. With 128 KiB it is in the second-level cache, and long enough runs of each channel are read for
 // the processor to fetch ahead; the small pieces that cells are made of go through half of the first-level cache.
 constexpr uint64_t kStripValues = 1 << 15, kCellStripValues = 1 << 12;
-constexpr uint32_t kMaxDctSize = 32;
 constexpr uint64_t kRunValues = 1 << 12;  // of small channels, in the first-level cache
-
-// M of the DCT, section 4.1, row by row.
-std::vector<int32_t> make_dct_matrix(uint32_t size) {
-  std::vector<int32_t> matrix(size * size);
-  for (uint32_t k = 0; k < size; ++k) {
-    const double scale = 4096.0 * std::sqrt((k == 0 ? 1.0 : 2.0) / size);
-    for (uint32_t n = 0; n < size; ++n) {
-      matrix[k * size + n] =
-          static_cast<int32_t>(std::lround(scale * std::cos(std::numbers::pi * ((2 * n + 1) * k) / (2.0 * size))));
-    }
-  }
-  return matrix;
-}
 
 // The magnitude of the entries of M of a Walsh-Hadamard transform.
 int32_t hadamard_factor(uint32_t size) { return static_cast<int32_t>(std::lround(4096.0 / std::sqrt(size))); }
 
 }  // namespace
-
-const int32_t* dct_matrix(uint32_t size) {
-  static const std::array<std::vector<int32_t>, kMaxDctSize + 1> kMatrices = [] {
-    std::array<std::vector<int32_t>, kMaxDctSize + 1> matrices;
-    for (uint32_t n = 1; n <= kMaxDctSize; ++n) matrices[n] = make_dct_matrix(n);
-    return matrices;
-  }();
-  return kMatrices[size].data();
-}
 
 BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, const BandPlan& plan, Dtype dtype)
     : kernels_(kernels),
@@ -50,7 +28,8 @@ BlockTransform::BlockTransform(const KernelTable& kernels, const Spec& spec, con
       dtype_(dtype),
       quantizer_(spec.quantizer()),
       is_direct_(spec.has_direct_symbols()),
-      places_(spec.cell_values()) {
+      places_(spec.cell_values()),
+      cells_(kernels, spec.spatial_size) {
   if (size_of(dtype) > 1 || !spec.has_direct_tokens()) return;
   has_byte_tables_ = true;
   std::array<uint8_t, 256> bytes;
@@ -92,62 +71,6 @@ BlockTransform::Strip BlockTransform::strip(const TransformGroup& group) {
     positions = std::max(kProductPositions, positions / kProductPositions * kProductPositions);
   const size_t stride = places_ * positions + kSlackBytes / sizeof(int32_t);
   return {rows_.reserve(group.size * stride), stride, positions, positions};
-}
-
-// One direction of cells: `size` lines, the places of a line `step` places apart, and how many of them each cell has.
-struct BlockTransform::CellLines {
-  size_t line, step;
-  const int32_t* extents;
-};
-
-// Extents of cells differ by at most 1. If they do, cells with the smaller one are transformed in a copy.
-void BlockTransform::transform_lines(int32_t* row, const Strip& strip, const CellLines& lines, size_t count,
-                                     bool is_forward) {
-  const size_t size = spec_.spatial_size, place = strip.place_stride;
-  const auto dct = is_forward ? kernels_.forward_dct : kernels_.inverse_dct;
-  const auto transform = [&](int32_t* values, int32_t extent) {
-    for (size_t i = 0; i < size; ++i)
-      dct(dct_matrix(extent), extent, values + i * lines.line * place, lines.step * place, count);
-  };
-  const auto [smaller, larger] = std::minmax_element(lines.extents, lines.extents + count);
-  if (*smaller == *larger) return transform(row, *larger);
-  int32_t* const copy = cells_.reserve(places_ * place + kSlackBytes / sizeof(int32_t));
-  std::copy_n(row, row_count(strip, count), copy);
-  transform(row, *larger);
-  transform(copy, *smaller);
-  for (uint64_t p = 0; p < places_; ++p) {
-    for (size_t c = 0; c < count; ++c) {
-      if (lines.extents[c] == *smaller) row[p * place + c] = copy[p * place + c];
-    }
-  }
-}
-
-// First along the rows of cells, then along their columns.
-void BlockTransform::forward_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first,
-                                   size_t count) {
-  const size_t size = spec_.spatial_size;
-  if (size == 1) return;
-  const int32_t* const rows = extents.rows.data() + first;
-  const int32_t* const columns = extents.columns.data() + first;
-  transform_lines(row, strip, {size, 1, columns}, count, true);
-  transform_lines(row, strip, {1, size, rows}, count, true);
-  // Coefficients that a cell does not have are 0.
-  const int32_t least_rows = *std::min_element(rows, rows + count);
-  const int32_t least_columns = *std::min_element(columns, columns + count);
-  for (uint64_t place = 0; place < places_; ++place) {
-    const auto k = static_cast<int32_t>(place / size), l = static_cast<int32_t>(place % size);
-    if (k < least_rows && l < least_columns) continue;
-    int32_t* const part = row + place * strip.place_stride;
-    for (size_t c = 0; c < count; ++c) part[c] = k < rows[c] && l < columns[c] ? part[c] : 0;
-  }
-}
-
-void BlockTransform::inverse_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first,
-                                   size_t count) {
-  const size_t size = spec_.spatial_size;
-  if (size == 1) return;
-  transform_lines(row, strip, {1, size, extents.rows.data() + first}, count, false);
-  transform_lines(row, strip, {size, 1, extents.columns.data() + first}, count, false);
 }
 
 int32_t* BlockTransform::transform_group(const TransformGroup& group, const Strip& strip, size_t count,
@@ -308,7 +231,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
       int32_t* const coefficients = transform_group(group, strip, row_count(strip, count), true);
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = coefficients + k * strip.stride;
-        forward_cells(row, strip, block.extents, position, count);
+        cells_.forward(row, strip.place_stride, block.extents, position, count);
         const int32_t step = plan_.step(group, k);
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fmcodec/buffer.h"
+#include "fmcodec/cell_transform.h"
 #include "fmcodec/cells.h"
 #include "fmcodec/kernels/kernels.h"
 #include "fmcodec/spec.h"
@@ -39,9 +40,6 @@ struct RangeList {
   bool by_band;
   SymbolRange* of(uint64_t band) const { return &ranges[by_band ? band : 0]; }
 };
-
-// The matrix M of section 4.1 of the DCT of 1 to 32 numbers, row by row.
-const int32_t* dct_matrix(uint32_t size);
 
 class BlockTransform {
  public:
@@ -117,11 +115,6 @@ class BlockTransform {
   // Copies the symbols of a band to `symbols`. Returns whether any may be other than 0.
   bool read_symbols(const BandSource& band, uint64_t position, size_t count, int32_t* symbols) const;
   uint64_t flag_band(uint64_t input, uint64_t place) const { return plan_.first_flag_band() + input * places_ + place; }
-  // The spatial transform (section 4.4) of the cells from `first` on, in the row of a coefficient.
-  void forward_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first, size_t count);
-  void inverse_cells(int32_t* row, const Strip& strip, const CellExtents& extents, uint64_t first, size_t count);
-  struct CellLines;
-  void transform_lines(int32_t* row, const Strip& strip, const CellLines& lines, size_t count, bool is_forward);
 
   const KernelTable& kernels_;
   const Spec& spec_;
@@ -130,11 +123,12 @@ class BlockTransform {
   Quantizer quantizer_;
   bool is_direct_;   // symbols are levels
   uint64_t places_;  // values of a cell
+  CellTransform cells_;
   // For values of 8 bits: the kernels' results for every value and every token.
   bool has_byte_tables_ = false;
   bool is_byte_identity_ = false;  // both tables are
   std::array<uint8_t, 256> token_of_value_, value_of_token_;
-  Buffer<int32_t> rows_, product_, pairs_, flags_, cells_;
+  Buffer<int32_t> rows_, product_, pairs_, flags_;
   Buffer<uint8_t> run_;
 };
 
@@ -236,7 +230,7 @@ void BlockTransform::inverse(const Source& source, const PlanarBlock<void>& bloc
           if (read_symbols(source((group.first_kept_band + k) * places_ + place), position, count, part))
             kernels_.dequantize_band(part, count, plan_.step(group, k));
         }
-        inverse_cells(row, strip, block.extents, position, count);
+        cells_.inverse(row, strip.place_stride, block.extents, position, count);
       }
       int32_t* const rows = transform_group(group, strip, row_count(strip, count), false);
       for (uint32_t n = 0; n < group.size; ++n) {
