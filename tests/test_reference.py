@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -561,3 +562,58 @@ def test_specs_that_do_not_fit() -> None:
         reference.encode(x[:2].astype(np.float32), static_spec())
     with pytest.raises(TypeError):
         reference.encode(x.astype(np.float64), CodecSpec())
+    with pytest.raises(ValueError, match="rank 3 or 4, not 2"):
+        reference.encode(x[0], CodecSpec())
+    with pytest.raises(ValueError, match="layout must be 'nchw' or 'nhwc', not 'hwc'"):
+        reference.encode(x, CodecSpec(), layout="hwc")  # type: ignore[arg-type]
+
+
+def test_rows_that_are_longer_than_a_block() -> None:
+    # Columns of one block: 2^18 values over the channels, at least 64.
+    for shape, columns in (((2, 1, 2**17 + 1), 2**17), ((5000, 2, 65), 64)):
+        x = np.zeros(shape, np.uint8)
+        x[0, 0, -1] = 1
+        frame = reference.encode(x, CodecSpec())
+        header = reference.read_header(frame)
+        assert (header.tile_height, header.tile_width) == (1, columns)
+        assert frame == fmcodec.encode(x, CodecSpec())
+
+
+def test_contexts_without_a_weight_for_what_stands_in_for_patches() -> None:
+    # A patch needs a 0 in its place; without one the block is raw.
+    seen = TableClass(mode="rans", weights=(0, 28, 1, 1))
+    spec = CodecSpec(tables=Tables(model="neighbours", class_map=(0,) * 97, classes=(seen,)))
+    x = np.ones((2, 16, 16), np.uint8)
+    x[0, 3, ::5] = 2
+    x[1, ::7, 4] = 3
+    kinds = []
+    for value in (1, 9):
+        x[1, 2, 3] = value
+        frame = reference.encode(x, spec)
+        assert frame == fmcodec.encode(x, spec)
+        assert np.array_equal(reference.decode(frame), x)
+        kinds.append(frame[fmcodec.inspect(frame).blocks[0].offset])
+    assert kinds == [0, 1]
+
+
+def test_static_classes_without_a_band() -> None:
+    used = TableClass(mode="plain", value_lengths=(1, 1))
+    unused = TableClass(mode="plain", value_lengths=(1, 1), predicted=True)
+    x = np.ones((2, 3, 3), np.uint8)
+    frames = []
+    for table_classes in ((used, unused), (used,)):
+        spec = CodecSpec(tables=Tables(class_map=(0, 0), classes=table_classes))
+        frames.append(reference.encode(x, spec))
+        assert frames[-1] == fmcodec.encode(x, spec)
+    block = fmcodec.inspect(frames[1]).blocks[0]
+    assert frames[0].endswith(frames[1][block.offset :])
+
+
+def test_bfloat16_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    bits = np.array([[[0x3F80, 0xC000]]], np.uint16)  # 1 and -2
+    frame = reference.encode(bits, CodecSpec(zero_point=128), dtype="bfloat16")
+    assert reference.decode(frame).dtype.name == "bfloat16"
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert np.array_equal(reference.decode(frame), bits)
+    with pytest.raises(TypeError, match="bfloat16 needs the package ml_dtypes"):
+        fmcodec.decode(frame)
