@@ -24,8 +24,9 @@ coverage combine -q
 coverage report
 # Kernels are compiled once per instruction set, and templates once per type: a line counts if any of them ran it.
 # Branches that only an exception takes are left out; the compiler makes one for every call.
-gcovr --root . --filter cpp/fmcodec --filter cpp/bindings --object-directory build/coverage --txt-summary \
-  --merge-mode-functions=separate --exclude-throw-branches --exclude-unreachable-branches \
-  --txt build/coverage/cpp.txt --json build/coverage/cpp.json
+gcovr --root . --filter cpp/fmcodec --filter cpp/bindings --object-directory build/coverage --merge-lines \
+  --exclude-throw-branches --exclude-unreachable-branches --json build/coverage/cpp.json --txt build/coverage/cpp.txt \
+  --print-summary
 cat build/coverage/cpp.txt
+gcovr --root . --add-tracefile build/coverage/cpp.json --merge-lines --txt-metric branch
 exit "${failed:-0}"
