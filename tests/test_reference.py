@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import histogram_of, transforms
 
 import fmcodec
-from fmcodec import reference
+from fmcodec import Basis, reference
 from fmcodec.errors import (
     ChecksumError,
     CorruptStreamError,
@@ -594,6 +594,23 @@ def test_contexts_without_a_weight_for_what_stands_in_for_patches() -> None:
         assert np.array_equal(reference.decode(frame), x)
         kinds.append(frame[fmcodec.inspect(frame).blocks[0].offset])
     assert kinds == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"transform": "klt", "bits": 15, "basis": Basis(means=(0, 99), rows=bytes([9, 60, 60, 247]), entry_bits=8)},
+        {"transform": "klt", "bits": 8, "basis": Basis(means=(0, 255), rows=bytes([0, 8] * 4), fraction_bits=14)},
+        {"transform": "identity", "transform_size": 1, "bits": 14, "spatial_size": 2},
+    ],
+)
+def test_most_bits_of_transforms(fields: dict[str, Any]) -> None:
+    spec = CodecSpec(**{"transform_size": 2, **fields})
+    x = np.random.default_rng(5).uniform(0, 2**spec.bits, (2, 5, 6)).astype(np.float32)
+    x[:, 0, 0] = 0, 2**spec.bits - 1
+    frame = reference.encode(x, spec)
+    assert frame == fmcodec.encode(x, spec)
+    assert fmcodec.decode(frame).tobytes() == reference.decode(frame).tobytes()
 
 
 def test_static_classes_without_a_band() -> None:

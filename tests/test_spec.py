@@ -208,6 +208,7 @@ REFUSED_CLASSES: list[tuple[dict[str, Any], str]] = [
     ({"mode": "rans", "weights": (-1, 1)}, "numbers of 0 to 32767"),
     ({"mode": "rans", "weights": (1 << 15,)}, "numbers of 0 to 32767"),
     ({"mode": "rans", "weights": (0b1001,)}, "at most three significant bits"),
+    ({"mode": "rans", "weights": (1, 0b10010, 1)}, "at most three significant bits"),
 ]
 
 
