@@ -358,6 +358,7 @@ def test_fastest_effort_codes_smooth_bands_far_from_zero(offset: int) -> None:
     # First rows stand as they are, beyond all differences of symbols.
     rng = np.random.default_rng(2)
     x = np.clip(np.cumsum(rng.integers(-1, 2, (3, 40, 30)), axis=1), -20, 20) + offset + 20
+    x[0, 20, 20] = offset  # which the walk need not reach
     spec = CodecSpec(effort=1, zero_point=128 if offset < 0 else 0)
     x = np.clip(x, *spec.level_range)
     (pooled,) = choice.choose_tables([x], spec).classes
@@ -378,6 +379,17 @@ def test_fastest_effort_pools_bands() -> None:
     shifts = [entropy.smallest_shift(band, 0) for band in wide]
     assert [tables.classes[k].shift for k in tables.class_map] == shifts
     assert len(tables.classes) == len(set(shifts))
+
+
+def test_highest_effort_tries_all_bands_without_prediction_too() -> None:
+    # The guess says that the row above helps; whole tables say that it does not.
+    rng = np.random.default_rng(45)
+    x = (rng.integers(0, 9, (1, 1, 11)) + rng.integers(0, 3, (1, 18, 11))).astype(np.uint8)
+    spec = CodecSpec(effort=3)
+    blocks = [x.astype(np.int64)]
+    assert choice.predicted_bands(blocks, spec).all()
+    assert not any(table_class.predicted for table_class in choice.choose_tables(blocks, spec).classes)
+    assert fmcodec.encode(x, spec) == reference.encode(x, spec)
 
 
 def test_predicted_and_other_bands_are_never_one_class() -> None:
@@ -611,6 +623,15 @@ def test_most_bits_of_transforms(fields: dict[str, Any]) -> None:
     frame = reference.encode(x, spec)
     assert frame == fmcodec.encode(x, spec)
     assert fmcodec.decode(frame).tobytes() == reference.decode(frame).tobytes()
+
+
+def test_blocks_of_which_no_symbol_has_a_static_code() -> None:
+    two = TableClass(mode="plain", value_lengths=(1, 1))
+    spec = CodecSpec(tables=Tables(class_map=(0,), classes=(two,)))
+    x = np.arange(5, 69, dtype=np.uint8).reshape(1, 8, 8)
+    frame = fmcodec.encode(x, spec)
+    assert frame == reference.encode(x, spec)
+    assert np.array_equal(fmcodec.decode(frame), x)
 
 
 def test_static_classes_without_a_band() -> None:
