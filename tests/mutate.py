@@ -1,16 +1,18 @@
-"""Breaks the core in one place at a time and tells which breaks the replay of goldens and corpus does not notice.
+"""Breaks the core in one place at a time and tells which breaks the tests do not notice.
 
-    python tests/mutate.py --count 40 --seed 1                # files of cpp/fmcodec
-    python tests/mutate.py --files cpp/fmcodec/kernels/*.h    # slower: every kernel is compiled again
+    python tests/mutate.py --count 40 --seed 1                            # files of cpp/fmcodec, the replay alone
+    python tests/mutate.py --files cpp/fmcodec/kernels/*.h --python       # slower: what survives meets the Python tests
 
-Run by hand. A copy of the sources is built in build/mutants, so nothing here is touched. A break counts as noticed if
-the program does not compile, crashes, takes far too long, or prints other digests. Survivors are either equivalent (the
-break changes nothing that can be seen) or miss a test; the Python tests may still notice those.
+Run by hand; `--python` in an environment with what the tests need. A copy of the sources is built in build/mutants, so
+nothing here is touched, with the portable code and the largest instruction set only. A break counts as noticed if the
+program does not compile, crashes, takes far too long, or gives other digests of goldens and corpus, or if a Python test
+fails. Survivors are either equivalent (the break changes nothing that can be seen) or miss a test.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import shutil
@@ -41,6 +43,12 @@ BREAKS = [
     (r"\bstd::max\b", "std::min"),
     (r"\btrue\b", "false"),
     (r"\bfalse\b", "true"),
+]
+# All of x86-64 but AVX3_DL, beside those that are never compiled.
+DISABLED_TARGETS = "HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128|HWY_RVV|HWY_SSSE3|HWY_SSE4|HWY_AVX2|HWY_AVX3"
+PYTHON_TESTS = [
+    *("kernels", "token_kernels", "golden", "code_lengths", "serial", "neighbours", "streaming", "errors", "reference"),
+    *("format_examples", "threads", "codec"),
 ]
 NO_CODE = re.compile(r"^\s*(//|#|static_assert|template|using|namespace|throw|fail\()|^\s*$")
 INPUTS = [
@@ -93,8 +101,45 @@ def digests() -> list[str | None]:
     return outputs
 
 
-def build() -> bool:
-    return run(["cmake", "--build", "build/release", "--target", "fmcodec_replay"], 900) is not None
+def copy_if_other(source: str, target: str) -> None:
+    """Copies a file that has other bytes; one that an earlier break left newer than its object is compiled again."""
+    if not Path(target).exists() or Path(source).read_bytes() != Path(target).read_bytes():
+        shutil.copy(source, target)
+
+
+def build(*targets: str) -> bool:
+    return run(["cmake", "--build", "build/release", "--target", "fmcodec_replay", *targets], 900) is not None
+
+
+def python_tests_pass() -> bool:
+    """Whether the Python tests of the core pass with the extension of the copy."""
+    package = COPY / "package" / "fmcodec"
+    package.mkdir(parents=True, exist_ok=True)
+    for file in (ROOT / "python" / "fmcodec").iterdir():
+        if file.name != "_core" and not (package / file.name).exists():
+            (package / file.name).symlink_to(file)
+    if not build("_core"):
+        return False
+    for file in COPY.glob("build/release/_core*.so"):
+        shutil.copy(file, package)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])}
+    files = [f"tests/test_{name}.py" for name in PYTHON_TESTS]
+    try:
+        result = subprocess.run([*command, *files], cwd=ROOT, env=environment, capture_output=True, timeout=600)
+    except subprocess.TimeoutExpired:
+        return False
+    return result.returncode == 0
+
+
+def configure(*, with_python: bool) -> bool:
+    """Whether CMake accepts the copy of the sources."""
+    options = ["-DFMC_WERROR=OFF", f"-DFMC_DISABLED_TARGETS={DISABLED_TARGETS}", f"-DFMC_PYTHON={with_python}"]
+    if with_python:
+        import pybind11
+
+        options.append(f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
+    return run(["cmake", "--preset", "release", *options], 60) is not None
 
 
 def main() -> None:
@@ -102,16 +147,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--files", nargs="*", type=Path, default=sorted((ROOT / "cpp" / "fmcodec").glob("*.cpp")))
+    parser.add_argument("--python", action="store_true", help="run the Python tests on what the replay does not notice")
     arguments = parser.parse_args()
-    shutil.copytree(ROOT / "cpp", COPY / "cpp", dirs_exist_ok=True)
+    shutil.copytree(ROOT / "cpp", COPY / "cpp", dirs_exist_ok=True, copy_function=copy_if_other)
     for name in ("CMakeLists.txt", "CMakePresets.json", "pyproject.toml"):
         shutil.copy(ROOT / name, COPY / name)
-    if run(["cmake", "--preset", "release", "-DFMC_WERROR=OFF"], 60) is None or not build():
+    if not configure(with_python=arguments.python) or not build():
         sys.exit("the unbroken sources do not build")
     expected = digests()
-    assert None not in expected
+    if None in expected or (arguments.python and not python_tests_pass()):
+        sys.exit("the tests do not pass without a break")
     mutants = [mutant for file in arguments.files for mutant in mutants_of(file.resolve())]
-    survivors = 0
+    replayed = noticed = 0
     chosen = random.Random(arguments.seed).sample(mutants, min(arguments.count, len(mutants)))
     for mutant in chosen:
         file = COPY / mutant.file
@@ -119,14 +166,18 @@ def main() -> None:
         lines = whole.splitlines(keepends=True)
         lines[mutant.line] = mutant.after + "\n"
         file.write_text("".join(lines), encoding="ascii")
-        if build() and digests() == expected:
-            survivors += 1
+        if not build() or digests() != expected:
+            replayed += 1
+        elif arguments.python and not python_tests_pass():
+            noticed += 1
+        else:
             print(
                 f"survives: {mutant.file}:{mutant.line + 1}\n  {mutant.before.strip()}\n  {mutant.after.strip()}",
                 flush=True,
             )
         file.write_text(whole, encoding="ascii")
-    print(f"{len(chosen) - survivors} of {len(chosen)} breaks are noticed, of {len(mutants)} possible ones")
+    of = f"of {len(chosen)} breaks, of {len(mutants)} possible ones"
+    print(f"the replay notices {replayed} and the Python tests {noticed} more {of}")
 
 
 if __name__ == "__main__":

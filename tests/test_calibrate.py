@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fmcodec import ChannelMoments, CodecSpec, encode, inspect
+from fmcodec.klt import coarsened, level_range
 from fmcodec.torch import Candidate, RangeStatistics, calibrate, relative_rms, wrap
 from fmcodec.torch.candidates import DEFAULT_CANDIDATES
 
@@ -288,6 +289,17 @@ def test_constant_zero_map() -> None:
     model = nn.Sequential(nn.Identity())
     policy = calibrate(model, [torch.zeros(1, 2, 3, 4)], ["0"])
     assert policy.layers["0"].spec.step * policy.layers["0"].spec.band_steps[0] == 1.0
+
+
+def test_levels_of_a_range() -> None:
+    # Levels of two bits more than there are, halved until they fit.
+    assert [coarsened(16, 1.0, 0.0, high, 8) for high in (15.0, 16.0, 40.0, 1000.0)] == [16, 8, 4, 1]
+    assert level_range(-3.5, 250.0) == (4, 8)
+    assert level_range(-1.0, 2.0) == (127, 8)
+    assert level_range(0.0, 256.0) == (0, 9) and level_range(-1e9, 0.0) == (2**16 - 1, 16)
+    for low, high in ((math.inf, -math.inf), (0.0, math.nan), (-math.inf, 0.0)):
+        with pytest.raises(ValueError, match="NaN or infinity, or no values"):
+            level_range(low, high)
 
 
 def test_invalid_arguments() -> None:

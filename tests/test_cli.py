@@ -78,6 +78,8 @@ def test_npz_and_keys(tmp_path: Path, x: npt.NDArray[np.float32]) -> None:
     run_fine("decode", tmp_path / "2.fmc", tmp_path / "y.npz", "--key", "map")
     assert list(np.load(tmp_path / "y.npz")) == ["map"]
     check_failure(run("encode", tmp_path / "x.npz", tmp_path / "3.fmc", "--key", "third"), "only first, second")
+    np.savez(tmp_path / "empty.npz")
+    check_failure(run("encode", tmp_path / "empty.npz", tmp_path / "3.fmc"), "holds no arrays")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

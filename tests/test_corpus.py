@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from build_folder import newest_build
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests" / "corpus"
@@ -17,11 +18,8 @@ DIGESTS = (CORPUS / "digests.txt").read_text(encoding="ascii").splitlines()
 
 
 def replay_program() -> Path:
-    """The newest one that a build left, such as that of ``pip install .``."""
-    found = sorted(ROOT.glob("build/*/fmcodec_replay"), key=lambda path: path.stat().st_mtime)
-    native = [path for path in found if path.parent.name not in ("aarch64", "fuzz", "asan", "tsan")]
-    assert native, "no fmcodec_replay in build/: run `pip install .` in this folder first"
-    return native[-1]
+    """The one that was built last."""
+    return newest_build() / "fmcodec_replay"
 
 
 @pytest.mark.parametrize("line", DIGESTS, ids=[line.split(":")[0] for line in DIGESTS])

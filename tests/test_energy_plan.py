@@ -149,6 +149,21 @@ def test_placement_of_blocks() -> None:
         BlockMap(**fields, placement="slot", slot_bytes=32)  # type: ignore[arg-type]
     with pytest.raises(FmcodecError, match="3 x 1 blocks"):
         BlockMap(**{**fields, "block_bytes": (50,)})  # type: ignore[arg-type]
+    for name, value in (("block_rows", 0), ("block_columns", 0), ("side_bytes", -1)):
+        with pytest.raises(FmcodecError, match="at least one row and one column"):
+            BlockMap(**{**fields, name: value})  # type: ignore[arg-type]
+    for name, wrong in (("placement", "anywhere"), ("slot_bytes", 0)):
+        with pytest.raises(FmcodecError, match="placement must be one of packed"):
+            BlockMap(**{**fields, name: wrong})  # type: ignore[arg-type]
+
+
+def test_raw_maps_that_make_no_sense() -> None:
+    assert [RawMap(shape=(1, 1, 1), bits=bits).size_bytes for bits in (1, 64)] == [1, 8]
+    for bits in (0, 65):
+        with pytest.raises(FmcodecError, match=f"bits of a raw map must be 1 to 64, not {bits}"):
+            RawMap(shape=(1, 1, 1), bits=bits)
+    with pytest.raises(FmcodecError, match="layout must be 'nchw' or 'nhwc', not 'hwc'"):
+        RawMap(shape=(1, 1, 1), layout="hwc")  # type: ignore[arg-type]
 
 
 def test_even_blocks_count_everything_and_fall_back_to_raw() -> None:

@@ -1089,7 +1089,7 @@ def test_wrong_outputs() -> None:
     refuse(TypeError, "out must be a numpy array or a torch tensor, not list", decode([0.0]))
     refuse(TypeError, "out must have dtype float32, not float64", decode(np.zeros((2, 3, 4))))
     refuse(TypeError, "out must have dtype float32, not float16", decode(torch.zeros(2, 3, 4, dtype=torch.float16)))
-    refuse(TypeError, "out must have dtype float32", decode(np.zeros((2, 3, 4), ">f4")))
+    refuse(TypeError, "out must have the byte order of this machine", decode(np.zeros((2, 3, 4), ">f4")))
     refuse(TypeError, "CPU memory, not on cuda:0", decode(FakeGpuTensor()))
     refuse(ValueError, r"out must have shape \(2, 3, 4\), not \(2, 3, 5\)", decode(np.zeros((2, 3, 5), np.float32)))
     refuse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -265,9 +266,58 @@ def test_what_cannot_be_evaluated() -> None:
         evaluate(network, POLICY, ArraySamples(samples.images(0, 2), torch.tensor([3, 7])))
     with pytest.raises(ValueError, match="at least 1"):
         evaluate(network, POLICY, samples, batch_size=0)
+    unused = make_model()
+    unused.add_module("other", nn.Conv2d(3, 3, 1))
+    unused.forward = lambda x: nn.Sequential(*list(unused)[:-1])(x)  # type: ignore[assignment]
+    policy = Policy(layers={"other": LayerPolicy(CodecSpec())})
+    with pytest.raises(ValueError, match="does not compute the map of other"):
+        evaluate(Network("unused", unused, NORMALIZE, input_size=12), policy, samples)
     with pytest.raises(FmcodecError) as caught:
         evaluate(network, POLICY, ArraySamples(torch.full((1, 3, 12, 12), math.nan)))
     assert "'0'" in caught.value.__notes__[0]
+
+
+class Answers(nn.Module):
+    """A convolution, and an answer made of what it gives."""
+
+    def __init__(self, answer: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.answer = answer
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.answer(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "error", "message"),
+    [
+        ("classification", lambda x: (x, x), TypeError, "must be a tensor, not tuple"),
+        ("classification", lambda x: x.mean((2, 3)) / 0, ValueError, "holds NaN or infinity"),
+        ("classification", lambda x: x, ValueError, r"must be \(N, classes\), not \(2, 4, 10, 10\)"),
+        (
+            "image",
+            lambda x: x[:, :1],
+            ValueError,
+            r"output is \(2, 1, 10, 10\), but the target is \(2, 3, 12, 12\)",
+        ),
+    ],
+)
+def test_answers_that_are_none(
+    task: Any, answer: Callable[[torch.Tensor], Any], error: type[Exception], message: str
+) -> None:
+    maps = {"conv": MapSite("output", "none")}
+    network = Network("none", Answers(answer), NORMALIZE, input_size=12, task=task, maps=maps)
+    images = make_samples(2).images(0, 2)
+    targets = images.float() if task == "image" else torch.tensor([0, 1])
+    policy = Policy(layers={"conv": LayerPolicy(CodecSpec.for_range(-8, 8))})
+    with pytest.raises(error, match=message):
+        evaluate(network, policy, ArraySamples(images, targets))
+
+
+def test_width_of_the_output() -> None:
+    assert make_network().class_count == 7
+    assert Network("image", nn.Conv2d(3, 3, 1), NORMALIZE, task="image", maps={}).class_count == 0
 
 
 def test_a_changed_network_is_not_loaded_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,12 +331,17 @@ def test_a_changed_network_is_not_loaded_from_its_source(monkeypatch: pytest.Mon
         evaluate(loaded, POLICY, make_samples(2), executor=executor)
 
 
-def test_names_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
     with pytest.raises(ValueError, match="module:function"):
         load_network("resnet")
     with pytest.raises(ValueError, match="no module 'no_such_module'"):
         load_network("no_such_module:make")
+    # What the module itself lacks is told as it is.
+    (tmp_path / "needs_more.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        load_network("needs_more:make")
     with pytest.raises(ValueError, match="no function 'nothing'"):
         load_network("torch.nn:nothing")
     with pytest.raises(ValueError, match="must return a module"):

@@ -108,3 +108,16 @@ def test_reference(name: str) -> None:
     decoded = reference.decode(frame, spec=None if entry["embed_spec"] else spec)
     assert decoded.dtype == expected.dtype and decoded.shape == expected.shape
     assert decoded.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_other_byte_order(name: str) -> None:
+    entry, spec = ENTRIES[name], spec_of(name)
+    frame = (FOLDER / f"{name}.fmc").read_bytes()
+    bits = np.load(FOLDER / f"{name}.input.npy", allow_pickle=False)
+    swapped = bits.astype(bits.dtype.newbyteorder(">"))
+    assert swapped.itemsize == 1 or swapped.tobytes() != bits.tobytes() or not bits.any()
+    options = {"layout": entry["layout"], "embed_spec": entry["embed_spec"]}
+    assert reference.encode(swapped, spec, dtype=entry["dtype"], **options) == frame
+    if entry["dtype"] != "bfloat16":  # which numpy has in one byte order only
+        assert fmcodec.encode(swapped, spec, **options) == frame

@@ -58,6 +58,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     policy.save(path)
     assert Policy.load(str(path)) == policy
+    assert path.read_text().startswith('{\n  "layers": {\n    "a.b": {')
 
 
 def test_load_toml(tmp_path: Path) -> None:

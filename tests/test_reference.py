@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import histogram_of, transforms
 
 import fmcodec
-from fmcodec import reference
+from fmcodec import Basis, reference
 from fmcodec.errors import (
     ChecksumError,
     CorruptStreamError,
@@ -379,6 +380,7 @@ def test_fastest_effort_codes_smooth_bands_far_from_zero(offset: int) -> None:
     # First rows stand as they are, beyond all differences of symbols.
     rng = np.random.default_rng(2)
     x = np.clip(np.cumsum(rng.integers(-1, 2, (3, 40, 30)), axis=1), -20, 20) + offset + 20
+    x[0, 20, 20] = offset  # which the walk need not reach
     spec = CodecSpec(effort=1, zero_point=128 if offset < 0 else 0)
     x = np.clip(x, *spec.level_range)
     (pooled,) = choice.choose_tables([x], spec).classes
@@ -399,6 +401,17 @@ def test_fastest_effort_pools_bands() -> None:
     shifts = [entropy.smallest_shift(band, 0) for band in wide]
     assert [tables.classes[k].shift for k in tables.class_map] == shifts
     assert len(tables.classes) == len(set(shifts))
+
+
+def test_highest_effort_tries_all_bands_without_prediction_too() -> None:
+    # The guess says that the row above helps; whole tables say that it does not.
+    rng = np.random.default_rng(45)
+    x = (rng.integers(0, 9, (1, 1, 11)) + rng.integers(0, 3, (1, 18, 11))).astype(np.uint8)
+    spec = CodecSpec(effort=3)
+    blocks = [x.astype(np.int64)]
+    assert choice.predicted_bands(blocks, spec).all()
+    assert not any(table_class.predicted for table_class in choice.choose_tables(blocks, spec).classes)
+    assert fmcodec.encode(x, spec) == reference.encode(x, spec)
 
 
 def test_predicted_and_other_bands_are_never_one_class() -> None:
@@ -583,3 +596,84 @@ def test_specs_that_do_not_fit() -> None:
         reference.encode(x[:2].astype(np.float32), static_spec())
     with pytest.raises(TypeError):
         reference.encode(x.astype(np.float64), CodecSpec())
+    with pytest.raises(ValueError, match="rank 3 or 4, not 2"):
+        reference.encode(x[0], CodecSpec())
+    with pytest.raises(ValueError, match="layout must be 'nchw' or 'nhwc', not 'hwc'"):
+        reference.encode(x, CodecSpec(), layout="hwc")  # type: ignore[arg-type]
+
+
+def test_rows_that_are_longer_than_a_block() -> None:
+    # Columns of one block: 2^18 values over the channels, at least 64.
+    for shape, columns in (((2, 1, 2**17 + 1), 2**17), ((5000, 2, 65), 64)):
+        x = np.zeros(shape, np.uint8)
+        x[0, 0, -1] = 1
+        frame = reference.encode(x, CodecSpec())
+        header = reference.read_header(frame)
+        assert (header.tile_height, header.tile_width) == (1, columns)
+        assert frame == fmcodec.encode(x, CodecSpec())
+
+
+def test_contexts_without_a_weight_for_what_stands_in_for_patches() -> None:
+    # A patch needs a 0 in its place; without one the block is raw.
+    seen = TableClass(mode="rans", weights=(0, 28, 1, 1))
+    spec = CodecSpec(tables=Tables(model="neighbours", class_map=(0,) * 97, classes=(seen,)))
+    x = np.ones((2, 16, 16), np.uint8)
+    x[0, 3, ::5] = 2
+    x[1, ::7, 4] = 3
+    kinds = []
+    for value in (1, 9):
+        x[1, 2, 3] = value
+        frame = reference.encode(x, spec)
+        assert frame == fmcodec.encode(x, spec)
+        assert np.array_equal(reference.decode(frame), x)
+        kinds.append(frame[fmcodec.inspect(frame).blocks[0].offset])
+    assert kinds == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"transform": "klt", "bits": 15, "basis": Basis(means=(0, 99), rows=bytes([9, 60, 60, 247]), entry_bits=8)},
+        {"transform": "klt", "bits": 8, "basis": Basis(means=(0, 255), rows=bytes([0, 8] * 4), fraction_bits=14)},
+        {"transform": "identity", "transform_size": 1, "bits": 14, "spatial_size": 2},
+    ],
+)
+def test_most_bits_of_transforms(fields: dict[str, Any]) -> None:
+    spec = CodecSpec(**{"transform_size": 2, **fields})
+    x = np.random.default_rng(5).uniform(0, 2**spec.bits, (2, 5, 6)).astype(np.float32)
+    x[:, 0, 0] = 0, 2**spec.bits - 1
+    frame = reference.encode(x, spec)
+    assert frame == fmcodec.encode(x, spec)
+    assert fmcodec.decode(frame).tobytes() == reference.decode(frame).tobytes()
+
+
+def test_blocks_of_which_no_symbol_has_a_static_code() -> None:
+    two = TableClass(mode="plain", value_lengths=(1, 1))
+    spec = CodecSpec(tables=Tables(class_map=(0,), classes=(two,)))
+    x = np.arange(5, 69, dtype=np.uint8).reshape(1, 8, 8)
+    frame = fmcodec.encode(x, spec)
+    assert frame == reference.encode(x, spec)
+    assert np.array_equal(fmcodec.decode(frame), x)
+
+
+def test_static_classes_without_a_band() -> None:
+    used = TableClass(mode="plain", value_lengths=(1, 1))
+    unused = TableClass(mode="plain", value_lengths=(1, 1), predicted=True)
+    x = np.ones((2, 3, 3), np.uint8)
+    frames = []
+    for table_classes in ((used, unused), (used,)):
+        spec = CodecSpec(tables=Tables(class_map=(0, 0), classes=table_classes))
+        frames.append(reference.encode(x, spec))
+        assert frames[-1] == fmcodec.encode(x, spec)
+    block = fmcodec.inspect(frames[1]).blocks[0]
+    assert frames[0].endswith(frames[1][block.offset :])
+
+
+def test_bfloat16_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    bits = np.array([[[0x3F80, 0xC000]]], np.uint16)  # 1 and -2
+    frame = reference.encode(bits, CodecSpec(zero_point=128), dtype="bfloat16")
+    assert reference.decode(frame).dtype.name == "bfloat16"
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert np.array_equal(reference.decode(frame), bits)
+    with pytest.raises(TypeError, match="bfloat16 needs the package ml_dtypes"):
+        fmcodec.decode(frame)

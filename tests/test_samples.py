@@ -114,6 +114,22 @@ def test_bundles(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", images=images.numpy(), labels=labels[:3].numpy())
     with pytest.raises(ValueError, match="4 images and 3 targets"):
         load_samples(tmp_path / "d.npz")
+    for shape in ((3, 4, 4), (0, 3, 4, 4)):
+        with pytest.raises(ValueError, match=r"images must be \(N, C, H, W\) with N above 0"):
+            ArraySamples(torch.zeros(shape))
+
+
+def test_parts_of_files(tmp_path: Path) -> None:
+    save_pictures(tmp_path, ["a.png", "b.png", "c.png"])
+    pictures = load_samples(tmp_path, size=40)
+    (tmp_path / "labels.csv").write_text("file,label\na.png,3\nb.png,7\nc.png,9\n")
+    labelled = load_samples(tmp_path, size=40)
+    for samples, labels in ((pictures, None), (labelled, [9, 3])):
+        part = samples.subset([2, 0])
+        assert len(part) == 2 and part.keys() == [samples.keys()[2], samples.keys()[0]]
+        assert torch.equal(part.images(0, 2), samples.images(0, 3)[[2, 0]])
+        assert (None if part.targets is None else part.targets.tolist()) == labels
+        assert len(samples) == 3
 
 
 def test_parts_of_samples() -> None:

@@ -156,6 +156,8 @@ def test_grid_is_checked() -> None:
         Grid(candidates=())
     with pytest.raises(ValueError, match="above 0"):
         Grid(relative_steps=(0.1, 0.0))
+    with pytest.raises(ValueError, match="coarse_batches must be at least 1, not 0"):
+        Grid(coarse_batches=0)
 
 
 # --- sensitivities
@@ -406,6 +408,8 @@ def test_invalid_arguments() -> None:
         search(network, images, tiny_samples(4, 2), divergences=(0.1, 0.01))
     with pytest.raises(ValueError, match="strategy must be one of"):
         search(network, images, tiny_samples(4, 2), strategies=("best",))
+    with pytest.raises(ValueError, match="there must be a strategy"):
+        search(network, images, tiny_samples(4, 2), strategies=())
 
 
 def test_network_is_left_as_it_was() -> None:

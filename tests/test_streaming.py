@@ -70,16 +70,18 @@ def test_announced_sizes_take_no_memory() -> None:
     huge = frame[:44] + struct.pack("<Q", 2**50) + frame[52:]
     with pytest.raises(fmcodec.LimitExceededError, match="max_bytes is 4294967296"):
         FrameReader(io.BytesIO(huge)).read_frame()
+    assert FrameReader(io.BytesIO(frame), max_bytes=len(frame)).read_frame() == frame
     with pytest.raises(fmcodec.LimitExceededError):
-        FrameReader(io.BytesIO(frame), max_bytes=100).read_frame()
+        FrameReader(io.BytesIO(frame), max_bytes=len(frame) - 1).read_frame()
     with pytest.raises(fmcodec.ChecksumError):
         FrameReader(io.BytesIO(huge), max_bytes=2**60).read_frame()
     true = huge[: len(frame) - sum(part.size_bytes for part in fmcodec.inspect(frame).blocks) - 4]
     true += fmcodec._core.kernels.crc32c(true).to_bytes(4, "little")
     with pytest.raises(fmcodec.TruncatedStreamError, match="after"):
         FrameReader(io.BytesIO(true + frame[len(true) :]), max_bytes=2**60).read_frame()
-    with pytest.raises(fmcodec.CorruptStreamError, match="not an fmcodec frame"):
+    with pytest.raises(fmcodec.CorruptStreamError, match="not an fmcodec frame") as caught:
         FrameReader(io.BytesIO(b"something else")).read_frame()
+    assert caught.value.offset == 0
 
 
 def test_a_damaged_head_is_noticed_before_the_payload_is_waited_for() -> None:
@@ -151,6 +153,23 @@ def test_without_a_head_nothing_is_saved() -> None:
         fmcodec.recover(external)
 
 
+def test_small_blocks_of_a_damaged_frame() -> None:
+    # One symbol only has a code without bits: the block is the byte of its kind.
+    frame = bytearray(fmcodec.encode(np.ones((1, 4, 4), np.uint8), SPEC))
+    blocks = [part for part in fmcodec.inspect(frame).blocks if part.kind == "block"]
+    assert [part.size_bytes for part in blocks] == [1, 1]
+    frame[blocks[1].offset] ^= 1
+    assert fmcodec.recover(frame)[1:] == (2, 1)
+    # Blocks of zeros have no byte, and need no tables.
+    x = np.ones((1, 4, 4), np.uint8)
+    x[:, 2:] = 0
+    frame = bytearray(fmcodec.encode(x, SPEC))
+    parts = fmcodec.inspect(frame).blocks
+    assert [(part.kind, part.size_bytes > 0) for part in parts] == [("tables", True), ("block", True), ("block", False)]
+    frame[parts[0].offset] ^= 1
+    assert fmcodec.recover(frame)[1:] == (2, 1)
+
+
 def test_recover_command(tmp_path: Path) -> None:
     arrays = batches()
     data = written(arrays)
@@ -161,10 +180,14 @@ def test_recover_command(tmp_path: Path) -> None:
     lines = result.output.splitlines()
     # Columns of 4, and of 4 and 1 or 2.
     assert lines[:2] == ["frame 1: 6 of 6 blocks are whole", "frame 2: 12 of 12 blocks are whole"]
-    assert lines[2].startswith("frame 3: ") and lines[2] != "frame 3: 12 of 12 blocks are whole"
+    lost = fmcodec.recover(fmcodec.encode(arrays[2], SPEC)[:-5]).lost
+    assert 0 < lost < 12 and lines[2] == f"frame 3: {12 - lost} of 12 blocks are whole"
     saved = list(FrameReader(io.BytesIO(target.read_bytes())))
     np.testing.assert_array_equal(saved[1], arrays[1])
     assert saved[2].shape == arrays[2].shape
+    source.write_bytes(data)
+    result = CliRunner().invoke(main, ["inspect", str(source), "--recover", str(target)])
+    assert len(result.output.splitlines()) == 4 and "lost" not in result.output and target.read_bytes() == data
     source.write_bytes(data + data[:40])
     result = CliRunner().invoke(main, ["inspect", str(source), "--recover", str(target)])
     assert "frame 4: lost, the frame ends inside its header" in result.output

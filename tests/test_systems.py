@@ -327,6 +327,16 @@ def test_coders_refuse() -> None:
         coder.encode(np.array([40000]))
     with pytest.raises(TruncatedStreamError):
         coder.decode(EncodedBits(b"\x80\x00\x00\x00\x10", 40), (50,))
+    # Lowest symbol, span, and the length of each code: none, too many of one bit, and one code where bits hold another.
+    for lengths, message in (
+        (("0000",), "prefix code"),
+        (("0001",) * 3, "prefix code"),
+        (("0001",), "bits are no code"),
+    ):
+        text = f"{0:016b}{len(lengths) - 1:016b}{''.join(lengths)}" + "1" * 40
+        data = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
+        with pytest.raises(CorruptStreamError, match=message):
+            coder.decode(EncodedBits(data, len(text)), (1,))
     widths = ComponentWidths((2, 1), (-2, 0))
     with pytest.raises(ValueError, match="does not fit"):
         widths.encode(np.array([[2], [0]]))

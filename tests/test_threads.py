@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -102,6 +103,38 @@ def test_one_spec_used_first_by_many_threads_at_once() -> None:
         with ThreadPoolExecutor(6) as pool:
             futures = [pool.submit(first_use, fresh, barrier) for _ in range(6)]
             assert all(future.result() == expected for future in futures)
+
+
+@pytest.mark.parametrize("shape", [(4, 40, 40), (512, 2, 4)])
+def test_statistics_that_several_threads_fill(shape: tuple[int, ...]) -> None:
+    spec = SPECS[0].replace(effort=3)
+    tensors = [tensor(seed, shape) * (1 + seed % 5) for seed in range(16)]
+    expected = fmcodec.TableStatistics(spec)
+    for x in tensors:
+        expected.update(x)
+    for _ in range(3):
+        statistics, part = fmcodec.TableStatistics(spec), fmcodec.TableStatistics(spec)
+        part.update(tensors[0])
+        with ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(statistics.update, x) for x in tensors[1:]]
+            calls += [pool.submit(statistics.merge, part)]
+            for call in calls:
+                call.result()
+        assert statistics.build() == expected.build()
+
+
+def test_statistics_that_are_merged_crosswise() -> None:
+    # Each thread holds one of the two and wants the other.
+    x = tensor(3, (2, 8, 8))
+    for _ in range(50):
+        left, right = fmcodec.TableStatistics(SPECS[0]), fmcodec.TableStatistics(SPECS[0])
+        left.update(x)
+        right.update(x)
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(left.merge, right), pool.submit(right.merge, left), pool.submit(left.merge, left)]
+            for call in calls:
+                call.result(timeout=60)
+        assert left.build().class_map == right.build().class_map
 
 
 def ticks_during(call: Callable[[], object]) -> int:
@@ -215,3 +248,19 @@ if __name__ == "__main__":
 def test_fork_after_use() -> None:
     result = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120, check=False)
     assert (result.stdout, result.stderr) == ("12 True\n", "")
+
+
+GIL = """
+import sys
+import numpy
+before = sys._is_gil_enabled()
+import fmcodec
+print(before, sys._is_gil_enabled())
+"""
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="only in free-threaded builds of CPython")
+def test_import_does_not_bring_the_gil_back() -> None:
+    result = subprocess.run([sys.executable, "-c", GIL], capture_output=True, text=True, timeout=120, check=True)
+    before, after = result.stdout.split()
+    assert before == after

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from torch import nn
 from torch_cases import DTYPES, bits_of, cases
 
-from fmcodec import decode, encode
+from fmcodec import Basis, decode, encode
 from fmcodec.errors import NonFiniteError
 from fmcodec.policy import LayerPolicy, Policy
 from fmcodec.spec import CodecSpec
@@ -62,6 +62,9 @@ def test_simulate_refuses() -> None:
         simulate(x, CodecSpec(permutation=(2, 1, 0)))
     with pytest.raises(ValueError, match="at most 8"):
         simulate(x.to(torch.int8), CodecSpec(bits=9))
+    basis = Basis(means=(0,) * 3, rows=bytes(18))
+    with pytest.raises(ValueError, match="the basis is for 3 channels, the tensor has 2"):
+        simulate(x, CodecSpec(transform="klt", transform_size=3, basis=basis))
 
 
 class Residual(nn.Module):

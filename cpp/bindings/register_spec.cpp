@@ -2,6 +2,8 @@
 // Spec and Tables between Python values and the core. CodecSpec (Python) validates; this only converts.
 #include <pybind11/stl.h>
 
+#include <mutex>
+
 #include "arrays.h"
 #include "fmcodec/spec.h"
 #include "fmcodec/table_statistics.h"
@@ -69,6 +71,41 @@ py::object basis_of(const Spec& spec) {
   return py::make_tuple(py::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size()), spec.basis->channels());
 }
 
+// Statistics that several Python threads may use at once, with or without a GIL.
+class SharedStatistics {
+ public:
+  explicit SharedStatistics(const Spec& spec) : statistics_(spec) {}
+
+  void update(const py::array& array, int dtype, bool is_nhwc) {
+    const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype),
+                                              is_nhwc ? Layout::kNhwc : Layout::kNchw);
+    const py::gil_scoped_release release;
+    const std::lock_guard lock(mutex_);
+    statistics_.update(view);
+  }
+
+  void merge(const SharedStatistics& other) {
+    const py::gil_scoped_release release;
+    const TableStatistics added = other.copy();  // so that two threads merging crosswise do not wait for each other
+    const std::lock_guard lock(mutex_);
+    statistics_.merge(added);
+  }
+
+  TablesTuple build() const {
+    const py::gil_scoped_release release;
+    return tuple_of(copy().build());
+  }
+
+ private:
+  TableStatistics copy() const {
+    const std::lock_guard lock(mutex_);
+    return statistics_;
+  }
+
+  mutable std::mutex mutex_;
+  TableStatistics statistics_;
+};
+
 }  // namespace
 
 void register_spec(py::module_& module) {
@@ -104,19 +141,11 @@ void register_spec(py::module_& module) {
         return tuple_of(*spec.tables);
       });
 
-  py::class_<TableStatistics>(module, "TableStatistics")
+  py::class_<SharedStatistics>(module, "TableStatistics")
       .def(py::init<const Spec&>(), py::arg("spec"))
-      .def(
-          "update",
-          [](TableStatistics& statistics, const py::array& array, int dtype, bool is_nhwc) {
-            const auto view = tensor_view<const void>(array.data(), array, static_cast<Dtype>(dtype),
-                                                      is_nhwc ? Layout::kNhwc : Layout::kNchw);
-            const py::gil_scoped_release release;
-            statistics.update(view);
-          },
-          py::arg("array"), py::arg("dtype"), py::arg("is_nhwc"))
-      .def("merge", &TableStatistics::merge, py::arg("other"))
-      .def("build", [](const TableStatistics& statistics) { return tuple_of(statistics.build()); });
+      .def("update", &SharedStatistics::update, py::arg("array"), py::arg("dtype"), py::arg("is_nhwc"))
+      .def("merge", &SharedStatistics::merge, py::arg("other"))
+      .def("build", &SharedStatistics::build);
 }
 
 }  // namespace fmc

@@ -92,8 +92,10 @@ def as_output(out: Any, shape: tuple[int, ...], name: str) -> tuple[npt.NDArray[
         memory = out.view(np.uint16) if out_name == "bfloat16" else out
     else:
         raise TypeError(f"out must be a numpy array or a torch tensor, not {type(out).__name__}")
-    if out_name != name or not memory.dtype.isnative:
+    if out_name != name:
         raise TypeError(f"out must have dtype {name}, not {out_name}")
+    if not memory.dtype.isnative:
+        raise TypeError("out must have the byte order of this machine")
     if memory.shape != shape:
         raise ValueError(f"out must have shape {shape}, not {memory.shape}")
     if not memory.flags.writeable:

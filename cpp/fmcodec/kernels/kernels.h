@@ -6,8 +6,12 @@
 // set.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+
+// Kernels move bits by whole words in memory. On other machines fmcodec.reference reads and writes the same streams.
+static_assert(std::endian::native == std::endian::little, "fmcodec needs a little-endian machine");
 
 namespace fmc {
 

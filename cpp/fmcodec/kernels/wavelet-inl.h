@@ -121,12 +121,11 @@ HWY_ATTR size_t count_ones(const uint8_t* bits, uint64_t position, size_t count)
   return left == 0 ? ones : ones + __builtin_popcountll(load_u64(at) & low_bits(left));
 }
 
-template <bool kLeftIsFill, bool kRightIsFill>
+template <bool kLeftIsFill>
 HWY_ATTR void merge_sides(const uint8_t* bits, uint64_t position, size_t count, const uint8_t* left, uint8_t left_fill,
-                          const uint8_t* right, uint8_t right_fill, uint8_t* merged) {
+                          const uint8_t* right, uint8_t* merged) {
   const WordReader reader(bits, position);
-  for (size_t i = 0; i < count; i += 64)
-    merge_word<kLeftIsFill, kRightIsFill>(reader.word(i), left, left_fill, right, right_fill, merged + i);
+  for (size_t i = 0; i < count; i += 64) merge_word<kLeftIsFill>(reader.word(i), left, left_fill, right, merged + i);
 }
 
 // Looks up bytes below 2^kPlanes in a table of that size, which has kSlackBytes of room.
@@ -190,7 +189,7 @@ struct TreeReader {
     if (count == 0) return true;
     const CodeNode& node = nodes[index];
     if (node.kind == CodeNode::Kind::kLeaf) {
-      memset(tokens, fill(node), count);
+      memset(tokens, token_of_rank[node.first_rank], count);
       return true;
     }
     const uint64_t begin = position;
@@ -202,31 +201,22 @@ struct TreeReader {
       read_planes(begin, count, node.planes, token_of_rank + node.first_rank, tokens);
       return true;
     }
+    // Only the left child can be a leaf: its codes are not longer, and with a leaf beside it this node would be planes.
     const CodeNode& left_node = nodes[index + 1];
-    const CodeNode& right_node = nodes[node.right];
     const bool left_is_leaf = left_node.kind == CodeNode::Kind::kLeaf;
-    const bool right_is_leaf = right_node.kind == CodeNode::Kind::kLeaf;
-    if (left_is_leaf && right_is_leaf) {
-      merge_sides<true, true>(bits, begin, count, nullptr, fill(left_node), nullptr, fill(right_node), tokens);
-      return true;
-    }
     const size_t ones = count_ones(bits, begin, count);
     uint8_t* const left = scratch;
     uint8_t* const right = left + (left_is_leaf ? 0 : count - ones + kSlackBytes);
-    uint8_t* const below = right + (right_is_leaf ? 0 : ones + kSlackBytes);
+    uint8_t* const below = right + ones + kSlackBytes;
     if (!left_is_leaf && !read(index + 1, count - ones, left, below)) return false;
-    if (!right_is_leaf && !read(node.right, ones, right, below)) return false;
+    if (!read(node.right, ones, right, below)) return false;
     if (left_is_leaf) {
-      merge_sides<true, false>(bits, begin, count, nullptr, fill(left_node), right, 0, tokens);
-    } else if (right_is_leaf) {
-      merge_sides<false, true>(bits, begin, count, left, 0, nullptr, fill(right_node), tokens);
+      merge_sides<true>(bits, begin, count, nullptr, token_of_rank[left_node.first_rank], right, tokens);
     } else {
-      merge_sides<false, false>(bits, begin, count, left, 0, right, 0, tokens);
+      merge_sides<false>(bits, begin, count, left, 0, right, tokens);
     }
     return true;
   }
-
-  HWY_INLINE uint8_t fill(const CodeNode& leaf) const { return token_of_rank[leaf.first_rank]; }
 
   HWY_INLINE void read_planes(uint64_t begin, size_t count, uint32_t planes, const uint8_t* table,
                               uint8_t* tokens) const {
@@ -274,7 +264,7 @@ HWY_ATTR uint64_t read_tree(const CodeNode* nodes, const uint8_t* token_of_rank,
 }
 
 HWY_ATTR void expand_nonzero(const uint8_t* mask, const uint8_t* nonzero, size_t count, uint8_t* tokens) {
-  merge_sides<true, false>(mask, 0, count, nullptr, 0, nonzero, 0, tokens);
+  merge_sides<true>(mask, 0, count, nullptr, 0, nonzero, tokens);
 }
 
 HWY_ATTR void add_symbol_plane(const uint8_t* bits, uint64_t position, size_t count, uint32_t plane, int32_t* symbols) {

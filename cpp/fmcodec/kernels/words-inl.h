@@ -175,17 +175,16 @@ HWY_INLINE __m512i expand_word(uint64_t word, const uint8_t* at) {
   return _mm512_maskz_expand_epi8(word, v);
 }
 
-template <bool kLeftIsFill, bool kRightIsFill>
+template <bool kLeftIsFill>
 HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
-                           uint8_t right_fill, uint8_t* merged) {
+                           uint8_t* merged) {
   // Each side with zeros between, then put together: expanding one into the other would wait for it.
   const __m512i on_left =
       kLeftIsFill ? _mm512_maskz_set1_epi8(~word, static_cast<char>(left_fill)) : expand_word(~word, left);
-  const __m512i on_right =
-      kRightIsFill ? _mm512_maskz_set1_epi8(word, static_cast<char>(right_fill)) : expand_word(word, right);
+  const __m512i on_right = expand_word(word, right);
   const size_t ones = __builtin_popcountll(word);
   if constexpr (!kLeftIsFill) left += 64 - ones;
-  if constexpr (!kRightIsFill) right += ones;
+  right += ones;
   _mm512_storeu_si512(merged, _mm512_or_si512(on_left, on_right));
 }
 
@@ -202,12 +201,12 @@ HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros,
   compress_word(tokens, zeros, left);
 }
 
-template <bool kLeftIsFill, bool kRightIsFill>
+template <bool kLeftIsFill>
 HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
-                           uint8_t right_fill, uint8_t* merged) {
+                           uint8_t* merged) {
   for (size_t i = 0; i < 64; ++i) {
     if (word >> i & 1) {
-      merged[i] = kRightIsFill ? right_fill : *right++;
+      merged[i] = *right++;
     } else {
       merged[i] = kLeftIsFill ? left_fill : *left++;
     }
@@ -241,22 +240,19 @@ HWY_INLINE void split_word(const uint8_t* tokens, uint64_t ones, uint64_t zeros,
   }
 }
 
-template <bool kLeftIsFill, bool kRightIsFill>
+template <bool kLeftIsFill>
 HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fill, const uint8_t*& right,
-                           uint8_t right_fill, uint8_t* merged) {
+                           uint8_t* merged) {
   for (size_t i = 0; i < 64; i += 8, word >>= 8) {
     const unsigned bits = word & 255;
     auto low = hn::Set(U8x8(), left_fill);
-    auto high = hn::Set(U8x8(), right_fill);
     const unsigned ones = __builtin_popcountll(bits);
     if constexpr (!kLeftIsFill) {
       low = hn::LoadU(U8x8(), left);
       left += 8 - ones;
     }
-    if constexpr (!kRightIsFill) {
-      high = hn::LoadU(U8x8(), right);
-      right += ones;
-    }
+    const auto high = hn::LoadU(U8x8(), right);
+    right += ones;
     const auto order = hn::ZeroExtendVector(U8x16(), hn::LoadU(U8x8(), kMergeShuffle.bytes[bits]));
     const auto both = hn::TableLookupBytes(hn::Combine(U8x16(), high, low), order);
     hn::StoreU(hn::LowerHalf(U8x8(), both), U8x8(), merged + i);

@@ -133,9 +133,7 @@ def block_count(header: Header, spec: CodecSpec) -> int:
 
 
 def tiles(header: Header, spec: CodecSpec) -> Iterator[tuple[int, slice, slice]]:
-    """Section 2.2: image, rows and columns of cells of every block, in order."""
-    if not header.value_count:
-        return
+    """Section 2.2: image, rows and columns of cells of every block of a tensor with values, in order."""
     rows, columns = cell_grid(header, spec)
     for image in range(header.images):
         for row in range(0, rows, header.tile_height):

@@ -149,10 +149,7 @@ def read_class_section(data: bytes, band_count: int, minimum: int, offset: int =
     read = _read_weight_class if model == "neighbours" else _read_class
     classes = tuple(read(reader, minimum) for _ in range(class_count))
     reader.finish()
-    try:
-        return Tables(model=model, class_map=tuple(class_map), classes=classes)
-    except ValueError as error:
-        raise CorruptStreamError(str(error), offset) from error
+    return Tables(model=model, class_map=tuple(class_map), classes=classes)
 
 
 def _read_band_map(reader: BitReader, band_count: int) -> list[int]:
