@@ -124,7 +124,6 @@ def _decode(decode: Callable[..., Any], text: str | bytes) -> Policy:
 
 def _check_version(version: int) -> None:
     if version != SCHEMA_VERSION:
-        hint = ": install a newer fmcodec" if version > SCHEMA_VERSION else ""
         raise UnsupportedVersionError(
-            f"the policy has schema_version {version}; this fmcodec reads version {SCHEMA_VERSION}{hint}"
+            f"the policy has schema_version {version}; this fmcodec reads version {SCHEMA_VERSION}"
         )
