@@ -232,15 +232,15 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = coefficients + k * strip.stride;
         cells_.forward(row, strip.place_stride, block.extents, position, count);
-        const int32_t step = plan_.step(group, k);
+        const int32_t step = plan_.step(group, k), rounding = this->rounding(step);
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;
           const uint64_t band = (group.first_kept_band + k) * places_ + place;
           if (tokens != nullptr) {
-            kernels_.band_to_tokens(part, count, step, rounding(step), tokens + band * block.positions + position,
+            kernels_.band_to_tokens(part, count, step, rounding, tokens + band * block.positions + position,
                                     ranges.of(band));
           } else {
-            if (step > 1) kernels_.quantize_band(part, count, step, rounding(step));
+            if (step > 1) kernels_.quantize_band(part, count, step, rounding);
             put_symbols(part, band, position, count, sink);
           }
         }

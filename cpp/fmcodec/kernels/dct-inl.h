@@ -25,6 +25,11 @@ namespace HWY_NAMESPACE {
 
 constexpr int kDctShift = 12;
 
+// The sum with 12 fractional bits as an integer (section 4).
+HWY_INLINE VI rounded_sum(VI sum) {
+  return hn::ShiftRight<kDctShift>(hn::Add(sum, hn::Set(I32(), 1 << (kDctShift - 1))));
+}
+
 // Rows 0, kRowStep, 2 * kRowStep, ... of the kSize-point matrix applied to kHalf folded inputs.
 template <size_t kSize, size_t kCount, size_t kRowStep>
 HWY_INLINE void forward_rows(const int32_t* HWY_RESTRICT matrix, const VI* HWY_RESTRICT x, VI* HWY_RESTRICT c) {
@@ -90,14 +95,11 @@ struct InverseRows {
 
 template <class Direction, size_t kSize>
 HWY_ATTR void transform_rows(const int32_t* matrix, int32_t* rows, size_t stride, size_t count) {
-  const VI half = hn::Set(I32(), 1 << (kDctShift - 1));
   for (size_t i = 0; i < count; i += hn::Lanes(I32())) {
     VI x[kSize], y[kSize];
     for (size_t n = 0; n < kSize; ++n) x[n] = hn::LoadU(I32(), rows + n * stride + i);
     Direction::template run<kSize>(matrix, x, y);
-    for (size_t k = 0; k < kSize; ++k) {
-      hn::StoreU(hn::ShiftRight<kDctShift>(hn::Add(y[k], half)), I32(), rows + k * stride + i);
-    }
+    for (size_t k = 0; k < kSize; ++k) hn::StoreU(rounded_sum(y[k]), I32(), rows + k * stride + i);
   }
 }
 

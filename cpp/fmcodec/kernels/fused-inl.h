@@ -30,7 +30,6 @@ HWY_ATTR bool fused_rows(const FusedForward& group, const int32_t* matrix, size_
                          size_t stride) {
   const size_t lanes = hn::Lanes(F32());
   const LevelRounder round(group.quantizer);
-  const VI half = hn::Set(I32(), 1 << (kDctShift - 1));
   float inverse[kSize], offset[kSize];
   for (size_t k = 0; k < group.kept; ++k) {
     inverse[k] = inverse_of_step(group.steps[k]);
@@ -48,8 +47,7 @@ HWY_ATTR bool fused_rows(const FusedForward& group, const int32_t* matrix, size_
     }
     Rows::template run<kSize>(matrix, x, y);
     for (size_t k = 0; k < group.kept; ++k) {
-      const VI coefficient = hn::ShiftRight<kDctShift>(hn::Add(y[k], half));
-      const VF symbol = nearest_symbol(coefficient, hn::Set(F32(), inverse[k]), hn::Set(F32(), offset[k]));
+      const VF symbol = nearest_symbol(rounded_sum(y[k]), hn::Set(F32(), inverse[k]), hn::Set(F32(), offset[k]));
       largest = hn::Max(largest, hn::Abs(symbol));
       store_low_bytes(hn::BitCast(U32(), shifted_integer(symbol)), tokens + k * stride + i);
     }
@@ -59,13 +57,9 @@ HWY_ATTR bool fused_rows(const FusedForward& group, const int32_t* matrix, size_
 
 template <class Rows, size_t kSize>
 HWY_ATTR bool fused_rows(const FusedInverse& group, const int32_t* matrix, size_t count) {
-  constexpr int32_t kLimit = 1 << 20;
   const size_t lanes = hn::Lanes(F32());
   const hn::Rebind<int8_t, I32> d8;
-  const VI half = hn::Set(I32(), 1 << (kDctShift - 1));
-  const VI least = hn::Set(I32(), -kLimit), most = hn::Set(I32(), kLimit);
-  const VI lo = hn::Set(I32(), group.quantizer.lo), hi = hn::Set(I32(), group.quantizer.hi);
-  const VF step = hn::Set(F32(), group.quantizer.step);
+  const LevelScaler scale(group.quantizer);
   for (size_t begin = 0; begin < count; begin += lanes) {
     const size_t i = HWY_MIN(begin, count - lanes);
     VI c[kSize], x[kSize];
@@ -75,13 +69,11 @@ HWY_ATTR bool fused_rows(const FusedInverse& group, const int32_t* matrix, size_
         continue;
       }
       const auto* token = reinterpret_cast<const int8_t*>(group.tokens[k] + i);
-      const VI symbol = hn::PromoteTo(I32(), hn::LoadU(d8, token));
-      c[k] = hn::Min(hn::Max(hn::Mul(symbol, hn::Set(I32(), group.steps[k])), least), most);
+      c[k] = coefficient_of(hn::PromoteTo(I32(), hn::LoadU(d8, token)), hn::Set(I32(), group.steps[k]));
     }
     Rows::template run<kSize>(matrix, c, x);
     for (size_t n = 0; n < kSize; ++n) {
-      const VI level = hn::Min(hn::Max(hn::ShiftRight<kDctShift>(hn::Add(x[n], half)), lo), hi);
-      hn::StoreU(hn::Mul(hn::ConvertTo(F32(), level), step), F32(), group.channels[n] + i);
+      hn::StoreU(scale(rounded_sum(x[n])), F32(), group.channels[n] + i);
     }
   }
   return true;

@@ -97,14 +97,24 @@ HWY_ATTR bool quantize_to_tokens(const typename Traits::T* values, size_t count,
   });
 }
 
+// Levels to values.
+struct LevelScaler {
+  VF step;
+  VI lo, hi;
+
+  explicit LevelScaler(const Quantizer& q)
+      : step(hn::Set(F32(), q.step)), lo(hn::Set(I32(), q.lo)), hi(hn::Set(I32(), q.hi)) {}
+
+  HWY_INLINE VF operator()(VI level) const {
+    return hn::Mul(hn::ConvertTo(F32(), hn::Min(hn::Max(level, lo), hi)), step);
+  }
+};
+
 template <class Traits>
 HWY_ATTR void dequantize_levels(const int32_t* levels, size_t count, const Quantizer& q, typename Traits::T* values) {
-  const VF step = hn::Set(F32(), q.step);
-  const VI lo = hn::Set(I32(), q.lo);
-  const VI hi = hn::Set(I32(), q.hi);
+  const LevelScaler scale(q);
   for_each_vector(levels, count, values, [&](const int32_t* in, typename Traits::T* out) HWY_ATTR {
-    const VI level = hn::Min(hn::Max(hn::LoadU(I32(), in), lo), hi);
-    Traits::store(hn::Mul(hn::ConvertTo(F32(), level), step), out);
+    Traits::store(scale(hn::LoadU(I32(), in)), out);
   });
 }
 
@@ -116,13 +126,10 @@ HWY_INLINE VI symbol_of_token(const uint8_t* token, VI token_minimum) {
 
 template <class Traits>
 HWY_ATTR void dequantize_tokens(const uint8_t* tokens, size_t count, const Quantizer& q, typename Traits::T* values) {
-  const VF step = hn::Set(F32(), q.step);
+  const LevelScaler scale(q);
   const VI token_minimum = hn::Set(I32(), q.token_minimum);
-  const VI lo = hn::Set(I32(), q.lo);
-  const VI hi = hn::Set(I32(), q.hi);
   for_each_vector(tokens, count, values, [&](const uint8_t* in, typename Traits::T* out) HWY_ATTR {
-    const VI level = hn::Min(hn::Max(symbol_of_token(in, token_minimum), lo), hi);
-    Traits::store(hn::Mul(hn::ConvertTo(F32(), level), step), out);
+    Traits::store(scale(symbol_of_token(in, token_minimum)), out);
   });
 }
 
@@ -158,16 +165,21 @@ HWY_ATTR void quantize_band(int32_t* coefficients, size_t count, int32_t step, i
   });
 }
 
-// c = clamp(s * step, -2^20, 2^20); the symbol is clamped first so that the product cannot overflow.
+// c = clamp(s * step, -2^20, 2^20), of a product that does not overflow.
+constexpr int32_t kCoefficientLimit = 1 << 20;
+HWY_INLINE VI coefficient_of(VI symbol, VI step) {
+  const VI least = hn::Set(I32(), -kCoefficientLimit), most = hn::Set(I32(), kCoefficientLimit);
+  return hn::Min(hn::Max(hn::Mul(symbol, step), least), most);
+}
+
+// The symbol is clamped first so that the product cannot overflow.
 HWY_ATTR void dequantize_band(int32_t* symbols, size_t count, int32_t step) {
-  constexpr int32_t kLimit = 1 << 20;
-  const VI most = hn::Set(I32(), kLimit / step + 1);
-  const VI least = hn::Set(I32(), -(kLimit / step + 1));
+  const VI most = hn::Set(I32(), kCoefficientLimit / step + 1);
+  const VI least = hn::Set(I32(), -(kCoefficientLimit / step + 1));
   const VI step_vector = hn::Set(I32(), step);
   for_each_vector(symbols, count, symbols, [&](const int32_t* in, int32_t* out) HWY_ATTR {
     const VI s = hn::Min(hn::Max(hn::LoadU(I32(), in), least), most);
-    const VI c = hn::Mul(s, step_vector);
-    hn::StoreU(hn::Min(hn::Max(c, hn::Set(I32(), -kLimit)), hn::Set(I32(), kLimit)), I32(), out);
+    hn::StoreU(coefficient_of(s, step_vector), I32(), out);
   });
 }
 
