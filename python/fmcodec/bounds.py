@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmcodec.basis import Basis
-from fmcodec.reference.transform import TransformGroup, dct_matrix, group_matrix, transform_groups
+from fmcodec.reference.transform import TransformGroup, band_step, dct_matrix, group_matrix, transform_groups
 from fmcodec.spec import CodecSpec
 
 
@@ -100,8 +100,6 @@ def _klt_error(
 
 def _symbol_error(spec: CodecSpec, group: TransformGroup, k: int) -> int:
     """Largest |c - s * step| of a coefficient (section 5)."""
-    count = len(spec.band_steps)
-    index = k * spec.transform_size // group.size if count == spec.transform_size else (group.first_input + k) % count
-    step = spec.band_steps[index]
+    step = band_step(spec, group, k)
     rounding = math.floor(step * (1.0 - spec.dead_zone))
     return max(rounding, step - 1 - rounding)

@@ -15,7 +15,7 @@ from fmcodec.klt import MOST_BAND_STEP
 from fmcodec.learn.rate import model_bits
 from fmcodec.learn.straight_through import CodecParameters, block_diagonal, channel_matrix, straight_through
 from fmcodec.policy import LayerPolicy
-from fmcodec.reference.transform import transform_groups
+from fmcodec.reference.transform import band_step, transform_groups
 from fmcodec.spec import MOST_KLT_BITS, MOST_SPATIAL_BITS, CodecSpec
 
 Method = Literal["projection", "precision", "both"]
@@ -168,18 +168,23 @@ class LearnedLayer(nn.Module):
     def spec(self) -> CodecSpec:
         """The spec of integers that the parameters stand for."""
         with torch.no_grad():
+            return self._spec(self.rows() if self.has_projection else None, self.means())
+
+    def _spec(self, rows: torch.Tensor | None, means: torch.Tensor) -> CodecSpec:
+        """The spec of these rows and means, of which there is use if the layer learns a projection."""
+        with torch.no_grad():
             spec = self.start.spec
             if self.log_factors.requires_grad or self.scale != 1:
                 steps = self.all_steps * self.scale
                 steps[self.bands] *= self.log_factors.exp()[self.groups]
                 rounded = steps.round().clamp(1, MOST_BAND_STEP).int().tolist()
                 spec = spec.replace(band_steps=tuple(rounded))
-            if spec.basis is None or not self.has_projection:
+            if spec.basis is None or rows is None or not self.has_projection:
                 return spec
             low, high = spec.level_range
-            means = self.means().round().clamp(max(low, -(2**15)), min(high, 2**15 - 1)).int().cpu().numpy()
-            rows = self.rows().double().cpu().numpy()
-            return spec.replace(basis=Basis.from_array(rows, means, entry_bits=spec.basis.entry_bits))
+            levels = means.round().clamp(max(low, -(2**15)), min(high, 2**15 - 1)).int().cpu().numpy()
+            basis = Basis.from_array(rows.double().cpu().numpy(), levels, entry_bits=spec.basis.entry_bits)
+            return spec.replace(basis=basis)
 
     def policy(self) -> LayerPolicy:
         """The layer of a policy: `wrap` codes with it exactly as `forward` does."""
@@ -191,13 +196,14 @@ class LearnedLayer(nn.Module):
         While gradients are recorded, positive values that are decoded as 0 are the least positive number instead: the
         ReLU of the network has no slope at 0, and the harm of small values that are lost would not be seen.
         """
-        spec = self.spec()
+        rows = None if self.start.spec.basis is None else self.rows()
+        means = self.means()
+        spec = self._spec(rows, means)
         steps = self.scale * self.all_steps[self.bands] * self.log_factors.exp()[self.groups]
         matrix = self._matrix
-        if spec.basis is not None:
-            rows = self.rows()
+        if rows is not None:
             matrix = torch.diag(rows.flatten()) if spec.transform_size == 1 else block_diagonal(rows)
-        coded = straight_through(x, spec, CodecParameters(steps, matrix, self.means()))
+        coded = straight_through(x, spec, CodecParameters(steps, matrix, means))
         self.model_bits = model_bits(coded.quotients, spec.dead_zone, coded.zeros).sum()
         self.values = x.numel()
         if self.is_measuring:
@@ -211,13 +217,7 @@ class LearnedLayer(nn.Module):
 
 def _steps(spec: CodecSpec, channels: int) -> list[int]:
     """Step of every band, those that are not kept included (docs/format.md, section 5)."""
-    steps = []
-    is_per_frequency = len(spec.band_steps) == spec.transform_size
-    for group in transform_groups(spec, channels):
-        for band in range(group.size):
-            entry = band * spec.transform_size // group.size if is_per_frequency else group.first_input + band
-            steps.append(spec.band_steps[entry % len(spec.band_steps)])
-    return steps
+    return [band_step(spec, group, k) for group in transform_groups(spec, channels) for k in range(group.size)]
 
 
 def _completed(spec: CodecSpec) -> torch.Tensor:

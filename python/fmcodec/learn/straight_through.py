@@ -77,7 +77,7 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
     low, high = spec.level_range
     size = spec.spatial_size
     rows, columns = x.shape[-2:]
-    grid = CellGrid(rows, columns, size, x)
+    grid = CellGrid(rows, columns, size)
     levels = grid.split(_rounded((x / spec.step).clamp(low, high)).flatten(2))
     order = torch.tensor(spec.permutation or range(x.shape[1]), device=x.device)
     coefficients = levels[:, order] - parameters.means[:, None]

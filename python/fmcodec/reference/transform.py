@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -128,8 +127,8 @@ class CellAxis:
     def matrices(self) -> IntArray:
         """Section 4.4: the matrix M of each cell, 0 where the cell has no value or coefficient."""
         matrices = np.zeros((len(self.extents), self.size, self.size), dtype=np.int64)
-        for matrix, extent in zip(matrices, self.extents, strict=True):
-            matrix[:extent, :extent] = dct_matrix(int(extent))
+        for extent in np.unique(self.extents):
+            matrices[self.extents == extent, :extent, :extent] = dct_matrix(int(extent))
         return matrices
 
 
@@ -225,21 +224,18 @@ def _group_levels(bands: IntArray, spec: CodecSpec, number: int, first: int, siz
     return bands if size == 1 else matrix_product(group_matrix(spec, size)[: len(bands)].T, bands)
 
 
+def band_step(spec: CodecSpec, group: TransformGroup, k: int) -> int:
+    """Section 5: ``step_of_band`` of coefficient ``k`` of a group, kept or not."""
+    count = len(spec.band_steps)
+    entry = k * spec.transform_size // group.size if count == spec.transform_size else group.first_input + k
+    return spec.band_steps[entry % count]
+
+
 def kept_band_steps(spec: CodecSpec, channel_count: int) -> IntArray:
     """Section 5: ``step_of_band`` of every kept coefficient of the channel transform, as a column."""
-    steps = np.array(spec.band_steps, dtype=np.int64)
-    if spec.transform == "identity":
-        entries = np.arange(channel_count)
-    elif len(steps) == spec.transform_size:
-        entries = _per_kept_band(spec, channel_count, lambda group, k: k * spec.transform_size // group.size)
-    else:
-        entries = _per_kept_band(spec, channel_count, lambda group, k: group.first_input + k)
-    return steps[entries % len(steps)].reshape(-1, 1)
-
-
-def _per_kept_band(spec: CodecSpec, channel_count: int, entry: Callable[[TransformGroup, int], int]) -> IntArray:
     groups = transform_groups(spec, channel_count)
-    return np.array([entry(group, k) for group in groups for k in range(group.kept)], dtype=np.int64)
+    steps = [band_step(spec, group, k) for group in groups for k in range(group.kept)]
+    return np.array(steps, dtype=np.int64).reshape(-1, 1)
 
 
 def symbols_from_coefficients(coefficients: IntArray, spec: CodecSpec, channel_count: int) -> IntArray:

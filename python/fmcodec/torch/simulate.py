@@ -11,7 +11,7 @@ import torch
 from fmcodec.arrays import check_dtype, check_layout
 from fmcodec.basis import Basis
 from fmcodec.errors import NonFiniteError
-from fmcodec.reference.transform import CellAxis, group_matrix
+from fmcodec.reference.transform import CellAxis, TransformGroup, band_step, group_matrix
 from fmcodec.spec import CodecSpec, binary32
 
 # Section 5: the decoder keeps coefficients within this magnitude.
@@ -52,11 +52,8 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
         planes = _to_planes(x, layout)
         _check(planes, spec)
         rows, columns = x.shape[-2:] if layout == "nchw" else x.shape[-3:-1]
-        levels = _quantize(planes, spec)
-        # Integers of the transform are exact in float64, also those with 12 fractional bits.
-        grid = CellGrid(rows, columns, spec.spatial_size, levels.new_empty(0, dtype=torch.float64))
-        if spec.spatial_size > 1:
-            levels = grid.split(levels)
+        grid = CellGrid(rows, columns, spec.spatial_size)
+        levels = grid.split(_quantize(planes, spec))
         channels = torch.tensor(spec.permutation or range(levels.shape[1]), dtype=torch.int64, device=x.device)
         decoded = torch.empty_like(levels)
         for group in _groups(levels.shape[1], spec):
@@ -64,9 +61,7 @@ def simulate(x: torch.Tensor, spec: CodecSpec, *, layout: str = "nchw") -> torch
             decoded[:, inputs] = _round_trip(levels[:, inputs], group, spec, grid)
         if spec.exact_zeros:
             decoded[levels == 0] = 0
-        if spec.spatial_size > 1:
-            decoded = grid.join(decoded)
-        return _from_planes(_dequantize(decoded, spec, x.dtype), x, layout)
+        return _from_planes(_dequantize(grid.join(decoded), spec, x.dtype), x, layout)
 
 
 class _Group(NamedTuple):
@@ -100,16 +95,14 @@ def _from_planes(planes: torch.Tensor, x: torch.Tensor, layout: str) -> torch.Te
 class CellGrid:
     """Cells of images with so many rows and columns (sections 2.2 and 4.4), for tensors (N, channels or bands, ...)."""
 
-    def __init__(self, rows: int, columns: int, size: int, like: torch.Tensor) -> None:
+    def __init__(self, rows: int, columns: int, size: int) -> None:
         self.size = size
         self._rows, self._columns = CellAxis(rows, size), CellAxis(columns, size)
-        scale = 2.0**-MATRIX_BITS
-        as_tensor = partial(torch.tensor, dtype=like.dtype, device=like.device)
-        self._row_matrices = as_tensor(self._rows.matrices() * scale)
-        self._column_matrices = as_tensor(self._columns.matrices() * scale)
 
     def split(self, planes: torch.Tensor) -> torch.Tensor:
         """From (..., rows * columns) to (..., places of a cell * cells): place by place, 0 where a cell has none."""
+        if self.size == 1:
+            return planes
         images = planes.reshape(*planes.shape[:2], self._rows.values, self._columns.values)
         padded = torch.nn.functional.pad(images, (0, 1, 0, 1))
         split = padded[:, :, self._rows.places[:, :, None, None], self._columns.places]
@@ -117,6 +110,8 @@ class CellGrid:
 
     def join(self, cells: torch.Tensor) -> torch.Tensor:
         """The inverse of `split`."""
+        if self.size == 1:
+            return cells
         split = self._by_cell(cells)
         rows, columns = self._rows, self._columns
         images = split[:, :, rows.offsets[:, None], columns.offsets, rows.cells[:, None], columns.cells]
@@ -125,12 +120,16 @@ class CellGrid:
     def along_rows(self, cells: torch.Tensor, inverse: bool = False) -> torch.Tensor:
         """The DCT over each row of each cell, or its transpose; without rounding."""
         term = "clj,nbilrc->nbijrc" if inverse else "clj,nbijrc->nbilrc"
-        return torch.einsum(term, self._column_matrices, self._by_cell(cells)).reshape(cells.shape)
+        return self._product(term, self._columns, cells)
 
     def along_columns(self, cells: torch.Tensor, inverse: bool = False) -> torch.Tensor:
         """The DCT over each column of each cell, or its transpose; without rounding."""
         term = "rki,nbklrc->nbilrc" if inverse else "rki,nbilrc->nbklrc"
-        return torch.einsum(term, self._row_matrices, self._by_cell(cells)).reshape(cells.shape)
+        return self._product(term, self._rows, cells)
+
+    def _product(self, term: str, axis: CellAxis, cells: torch.Tensor) -> torch.Tensor:
+        matrices = torch.tensor(axis.matrices() * 2.0**-MATRIX_BITS, dtype=cells.dtype, device=cells.device)
+        return torch.einsum(term, matrices, self._by_cell(cells)).reshape(cells.shape)
 
     def _by_cell(self, cells: torch.Tensor) -> torch.Tensor:
         counts = len(self._rows.extents), len(self._columns.extents)
@@ -237,7 +236,7 @@ def _rounded_product(matrix: torch.Tensor, columns: torch.Tensor, bits: int = MA
 
 
 def _rounded(quotients: torch.Tensor, bits: int = MATRIX_BITS) -> torch.Tensor:
-    """(sum + half) >> bits with the sum wrapped to 32 bits, from sum * 2**-bits."""
+    """(sum + half) >> bits with the sum wrapped to 32 bits, from sum * 2**-bits, which is exact in float64."""
     shifted = quotients + 0.5
     range_size = 2.0 ** (32 - bits)
     return torch.floor(shifted - torch.floor(shifted / range_size + 0.5) * range_size)
@@ -270,7 +269,5 @@ def _round_to_steps(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) 
 def _band(band: int, group: _Group, spec: CodecSpec) -> tuple[int, bool]:
     """Step of a band (section 5), and whether the zonal mask keeps it (section 4)."""
     frequency = (band - group.start) % group.size
-    has_step_per_frequency = len(spec.band_steps) == spec.transform_size
-    entry = frequency * spec.transform_size // group.size if has_step_per_frequency else band
-    kept_count = -(-group.size * spec.kept_band_count // spec.transform_size)
-    return spec.band_steps[entry % len(spec.band_steps)], frequency < kept_count
+    kept = -(-group.size * spec.kept_band_count // spec.transform_size)
+    return band_step(spec, TransformGroup(band - frequency, group.size, kept), frequency), frequency < kept
