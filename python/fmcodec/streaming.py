@@ -249,11 +249,11 @@ def with_parts(head: bytes, parts: Sequence[bytes], crcs: Mapping[int, int] | No
 
     ``crcs`` are the CRC-32C of parts, by number, that are to be believed; those of others are computed.
     """
-    crcs = crcs or {}
+    known = crcs or {}
     spec_size = SIZES.unpack_from(head, SIZES_AT)[0]
     sizes = SIZES.pack(spec_size, len(parts), sum(map(len, parts)))
     index = b"".join(
-        INDEX_ENTRY.pack(len(part), crcs.get(number, kernels.crc32c(part) if part else 0))
+        INDEX_ENTRY.pack(len(part), known[number] if number in known else kernels.crc32c(part))
         for number, part in enumerate(parts)
     )
     head = head[:SIZES_AT] + sizes + head[HEADER_BYTES : HEADER_BYTES + spec_size] + index
