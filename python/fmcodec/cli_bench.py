@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
+
+from fmcodec.machine import usable_cpus
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -67,13 +68,8 @@ def bench_command(
 
 def _threads(text: str | None) -> tuple[int, ...]:
     if text is None:
-        return tuple(dict.fromkeys((1, _cpu_count())))
+        return tuple(dict.fromkeys((1, usable_cpus())))
     try:
         return tuple(int(number) for number in text.split(","))
     except ValueError as error:
         raise click.UsageError(f"--threads must be numbers with commas between them, not {text!r}") from error
-
-
-def _cpu_count() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

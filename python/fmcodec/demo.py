@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +19,7 @@ from fmcodec.demo_print import print_result
 from fmcodec.energy import FeatureMap, LayerTraffic, Memory, NetworkCost, evaluate_network, load_part, network_energy
 from fmcodec.energy.network import BASELINE
 from fmcodec.evaluation import ArraySamples, MapSite, Network, NetworkInputs, Samples, load_network, load_samples
+from fmcodec.machine import processor_name, usable_cpus
 from fmcodec.policy import Activation, LayerPolicy, Policy
 from fmcodec.report.html import write_demo
 from fmcodec.report.layers import transform_kind, transform_name
@@ -82,7 +81,7 @@ def run_demo(
     """
     start = time.perf_counter()
     console = console or Console()
-    threads = threads or _usable_cpus()
+    threads = threads or usable_cpus()
     network = load_network("efficientnet_lite0")
     samples, description = _samples(images, limit, view_count)
     inputs = NetworkInputs(network, samples, batch_size)
@@ -115,7 +114,7 @@ def run_demo(
         baseline_fmtc2019_joules=energy.baseline_total_joules / len(samples),
         is_simulation_equal=is_equal,
         seconds=time.perf_counter() - start,
-        machine=_machine(),
+        machine=processor_name(),
         version=__version__,
     )
     print_result(result, console)
@@ -267,19 +266,3 @@ def _tracker(progress: Progress, title: str, total: int) -> Callable[[int], None
 def _described(files: Sequence[str], view_count: int) -> str:
     names = ", ".join(file.partition(".")[0] for file in files)
     return f"{view_count} views of {len(files)} photographs ({names})"
-
-
-def _usable_cpus() -> int:
-    # Only some systems can tell which CPUs are this process's own.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _machine() -> str:
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        # Other systems, and some CPUs, have no such line; the architecture is enough then.
-        return name
-    return name

@@ -1,5 +1,8 @@
 """The exceptions of fmcodec: one tree, each also a ValueError, with the position of what is wrong."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class FmcodecError(ValueError):
     """Base of all errors about streams, specs and policies.
@@ -45,3 +48,9 @@ class NonFiniteError(FmcodecError):
 
 class LinkTimeoutError(FmcodecError, TimeoutError):
     """The other end of a link did not send, or take, a whole frame in time."""
+
+
+def close_names(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known: ``"; close names: conv1, conv2"``, or nothing."""
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"; close names: {', '.join(close)}" if close else ""

@@ -6,7 +6,6 @@ tensors. docs/split.md explains which layers a model can be cut at.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -14,6 +13,8 @@ from typing import Any, NoReturn
 import msgspec
 import torch
 from torch import fx, nn
+
+from fmcodec.errors import close_names
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
 
@@ -138,8 +139,7 @@ class _Graph:
 
     def parts(self, layer: str) -> tuple[nn.Module, nn.Module]:
         if layer not in self._ends:
-            close = difflib.get_close_matches(layer, self._ends, n=3)
-            raise ValueError(f"no layer {layer!r} runs{'; close names: ' if close else ''}{', '.join(close)}")
+            raise ValueError(f"no layer {layer!r} runs{close_names(layer, self._ends)}")
         cut = self._ends[layer]
         if not _is_map(cut):
             self._refuse(layer, "is no feature map (N, C, H, W) of floats")

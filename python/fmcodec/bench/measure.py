@@ -16,6 +16,7 @@ import numpy as np
 
 from fmcodec.bench.coders import Array, Coder, copy_coder, fmcodec_coder, peer_coder, peers
 from fmcodec.isa import active_isa, build_info, force_isa
+from fmcodec.machine import processor_name
 
 # Coders take turns so often, so that a slow second of the machine does not fall on one of them alone.
 TURNS = 5
@@ -250,17 +251,9 @@ def _provenance() -> dict[str, str]:
     info = build_info()
     return {
         "command": " ".join(sys.argv),
-        "processor": _processor(),
+        "processor": processor_name(),
         "fmcodec": str(info["version"]),
         "compiler": str(info["compiler"]),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _processor() -> str:
-    """Name of the processor; the architecture where the system does not tell it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

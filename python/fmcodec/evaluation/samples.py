@@ -64,7 +64,9 @@ class Samples(ABC):
             One of the two would be empty.
         """
         if not 0 < count < len(self):
-            raise ValueError(f"{count} of {len(self)} images cannot be split off")
+            raise ValueError(
+                f"{count} of {len(self)} images cannot be split off: take fewer, and at least one must be left"
+            )
         first = [index * len(self) // count for index in range(count)]
         others = sorted(set(range(len(self))) - set(first))
         return self.subset(first), self.subset(others)

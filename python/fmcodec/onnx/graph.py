@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TypeProto, numpy_helper
 
+from fmcodec.errors import close_names
 from fmcodec.policy import Activation
 from fmcodec.torch.dataflow import Dataflow, Operation, Role
 
@@ -26,20 +26,9 @@ ROLES: dict[Role, set[str]] = {
     "same": {"Identity", "Dropout", "Cast", "Concat", "QuantizeLinear", "DequantizeLinear"},
     "pointwise": {
         *("Sub", "Mul", "Div", "Neg", "Abs", "Exp", "Tanh", "Sigmoid", "Gelu", "Elu", "LeakyRelu", "PRelu", "Selu"),
-        *("HardSigmoid", "HardSwish", "Softplus", "Mish", "Softmax", "LogSoftmax", "Reshape", "Flatten", "Transpose"),
-        *(
-            "Slice",
-            "Gather",
-            "Squeeze",
-            "Unsqueeze",
-            "Resize",
-            "Upsample",
-            "DepthToSpace",
-            "Max",
-            "Min",
-            "Relu",
-            "Clip",
-        ),
+        *("HardSigmoid", "HardSwish", "Softplus", "Mish", "Softmax", "LogSoftmax", "Relu", "Clip", "Max", "Min"),
+        *("Reshape", "Flatten", "Transpose", "Slice", "Gather", "Squeeze", "Unsqueeze"),
+        *("Resize", "Upsample", "DepthToSpace"),
     },
 }
 
@@ -207,9 +196,7 @@ def require_tensors(model: ModelProto, names: Iterable[str]) -> None:
             continue
         if name in given:
             raise ValueError(f"{name!r} is an input of the model; only what it computes can be coded")
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"; close names: {', '.join(close)}" if close else ""
-        raise ValueError(f"the model computes no tensor {name!r}{hint}")
+        raise ValueError(f"the model computes no tensor {name!r}{close_names(name, known)}")
 
 
 def constants_of(graph: GraphProto) -> dict[str, Any]:

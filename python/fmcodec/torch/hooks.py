@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from fmcodec.errors import close_names
 from fmcodec.policy import Where
 
 # Takes the name of a module and its map; what it returns, unless None, passes on in place of the map.
@@ -39,9 +39,8 @@ def find_modules(model: nn.Module, names: list[str]) -> dict[str, nn.Module]:
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    if close:
-        return f"; close names: {', '.join(close)}"
+    if close := close_names(name, known):
+        return close
     own = [repr(name) for name in known if name][:3]
     return f", so the policy may be of another network; here they are named {', '.join(own)} and so on" if own else ""
 
