@@ -1,11 +1,13 @@
 """What dead zones save at equal error: one for all bands of a map, or one for each, against rounding to nearest.
 
     python bench/dead_zones.py
+    python bench/dead_zones.py --relative-step 0.8
 
 Maps of EfficientNet-Lite0 with 14 and 28 rows, as `fmcodec demo` sees them, by a KLT of all channels from calibration
 views. A dead zone of w codes a coefficient as 0 up to w steps; 0.5 rounds to nearest. Each way gets the step that gives
-the error of rounding to nearest at 0.2 times the root mean square of the map; per band, the dead zone is that of
-least error + lambda * bits. Bits are entropies, band by band: what a coder could reach, without side information.
+the error of rounding to nearest at 0.2 times the root mean square of the map. Per band, the dead zone is that of least
+error + lambda * bits, measured on the maps themselves; or, "by statistics", what `fmcodec.dead_zone` makes of the mean
+magnitudes of calibration views. Bits are entropies, band by band: what a coder could reach, without side information.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 from transform_rates import entropy_bits, kept_maps
 
 import fmcodec
+from fmcodec.dead_zone import rate_dead_zones
 from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS, REPORT_PHOTOGRAPHS, photograph_views
 from fmcodec.evaluation import ArraySamples, NetworkInputs, load_network
 from fmcodec.torch.wrap import activate
@@ -30,11 +33,12 @@ SHARED = DEAD_ZONES[1:4]
 LAMBDAS = (0.06, 0.1, 0.14)  # in squared steps
 
 
-def costs(bands: Bands, step: float, dead_zones: tuple[float, ...]) -> Bands:
-    """Squared error and bits (bands, dead zones, 2)."""
-    found = np.empty((len(bands), len(dead_zones), 2))
-    for band, values in zip(found, bands, strict=True):
-        for cost, width in zip(band, dead_zones, strict=True):
+def costs(bands: Bands, step: float, dead_zones: npt.ArrayLike) -> Bands:
+    """Squared error and bits (bands, dead zones, 2), of dead zones for all bands or (bands, dead zones)."""
+    widths = np.broadcast_to(dead_zones, (len(bands), np.shape(dead_zones)[-1]))
+    found = np.empty((*widths.shape, 2))
+    for band, values, own in zip(found, bands, widths, strict=True):
+        for cost, width in zip(band, own, strict=True):
             symbols = np.sign(values) * np.floor(np.abs(values) / step + 1 - width)
             cost[:] = np.square(symbols * step - values).sum(), entropy_bits(symbols.astype(np.int64))
     return found
@@ -50,8 +54,8 @@ def bits_at(error: float, step: float, total_costs: Callable[[float], Bands]) ->
     return float(bits)
 
 
-def compare(bands: Bands, step: float) -> tuple[float, float, float]:
-    """Bits of rounding to nearest, with the best shared dead zone, and with one for each band."""
+def compare(bands: Bands, samples: Bands, step: float) -> tuple[float, ...]:
+    """Bits of rounding to nearest, with the best shared dead zone, the best of each band, and those of samples."""
     error, bits = costs(bands, step, (ROUNDING,)).sum(axis=(0, 1))
 
     def shared(width: float) -> Callable[[float], Bands]:
@@ -66,9 +70,20 @@ def compare(bands: Bands, step: float) -> tuple[float, float, float]:
 
         return total
 
+    def by_statistics(s: float) -> Bands:
+        dead_zones = rate_dead_zones(np.abs(np.rint(samples / s)).mean(axis=1))
+        total: Bands = costs(bands, s, dead_zones[:, None]).sum(axis=(0, 1))
+        return total
+
     one = min(bits_at(error, step, shared(width)) for width in SHARED)
     each = min(bits_at(error, step, by_band(weight)) for weight in LAMBDAS)
-    return bits, one, each
+    return bits, one, each, bits_at(error, step, by_statistics)
+
+
+def savings(bits: Bands) -> str:
+    """What the three ways save, in columns."""
+    one, each, by_statistics = bits[1:] / bits[0] - 1
+    return f"{one:>15.2%}{each:>14.2%}{by_statistics:>15.2%}"
 
 
 def main() -> None:
@@ -80,27 +95,29 @@ def main() -> None:
     samples = NetworkInputs(network, ArraySamples(photograph_views(CALIBRATION_PHOTOGRAPHS, 16, seed=1)), 4)
     views = network.preprocess(photograph_views(REPORT_PHOTOGRAPHS, 4, seed=0).float())
     moments: dict[str, fmcodec.ChannelMoments] = {}
-    totals = np.zeros(3)
+    totals = np.zeros(4)
     with torch.no_grad(), kept_maps(network.model, names) as maps:
         for batch in samples:
             network.model(batch)
             for name, x in maps.items():
                 moments.setdefault(name, fmcodec.ChannelMoments(x.shape[1])).update(x.numpy())
+        learned = {name: x.clone() for name, x in maps.items()}  # of the last batch of calibration
         network.model(views)
-        print(f"{'map':<16}{'channels':>9}{'bits':>8}{'one dead zone':>15}{'one per band':>14}")
+        print(f"{'map':<16}{'channels':>9}{'bits':>8}{'one dead zone':>15}{'one per band':>14}{'by statistics':>15}")
         for name, x in maps.items():
             if not 14 <= x.shape[2] <= 28:
                 continue
             step = arguments.relative_step * float(activate(x, network.maps[name].activation).square().mean().sqrt())
             components = moments[name].principal_components()
             kept = components.rows[components.variances > step**2 / 12]
-            centred = x.transpose(0, 1).flatten(1).double().numpy() - components.means[:, None]
-            found = np.array(compare(kept @ centred, step))
+            bands, samples_of = (
+                kept @ (y.transpose(0, 1).flatten(1).double().numpy() - components.means[:, None])
+                for y in (x, learned[name])
+            )
+            found = np.array(compare(bands, samples_of, step))
             totals += found
-            relative = found / found[0] - 1
-            print(f"{name:<16}{x.shape[1]:>9}{found[0] / x.numel():>8.3f}{relative[1]:>15.2%}{relative[2]:>14.2%}")
-    relative = totals / totals[0] - 1
-    print(f"{'together':<33}{relative[1]:>15.2%}{relative[2]:>14.2%}")
+            print(f"{name:<16}{x.shape[1]:>9}{found[0] / x.numel():>8.3f}{savings(found)}")
+    print(f"{'together':<33}{savings(totals)}")
 
 
 if __name__ == "__main__":

@@ -241,6 +241,12 @@ def transforms(draw: st.DrawFn, channels: int, bits: int, zero_point: int) -> di
     return fields
 
 
+def dead_zones(size: int, channels: int) -> st.SearchStrategy[float | tuple[float, ...]]:
+    """One dead zone, or one for each frequency or channel."""
+    one = st.sampled_from([0.5, 0.6, 0.75, 1.0])
+    return one | st.sampled_from([size, max(channels, 1), 3]).flatmap(lambda count: st.tuples(*[one] * count))
+
+
 @st.composite
 def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = True) -> CodecSpec:
     """Any spec that can code such a tensor."""
@@ -261,7 +267,7 @@ def specs(draw: st.DrawFn, channels: int, dtype: str, *, with_tables: bool = Tru
         permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)) if channels else None,
         code_layout=code_layout,
         word_bits=draw(st.sampled_from([8, 16, 32, 64])) if code_layout == "serial" else 32,
-        dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
+        dead_zone=draw(dead_zones(size, channels)),
         max_code_length=draw(st.integers(8, 15)),
         block_shape=draw(st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9))),
         nonfinite=draw(st.sampled_from(["raise", "clamp"])),

@@ -16,12 +16,19 @@ import fmcodec
 from fmcodec import Basis, CodecSpec, TableClass, Tables, reference
 from fmcodec._core import kernels
 from fmcodec.reference import lattice
+from fmcodec.reference.frame import VERSION
 from fmcodec.reference.lengths import divide, weight_key
 from fmcodec.reference.tables import ones_of_64
 from fmcodec.reference.transform import coefficients_from_spatial, matrix_product, spatial_from_coefficients
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
 FENCE = re.compile(r"^```(hex|bits|numbers) name=(\S+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_is_of_this_version() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.startswith(f"# The fmcodec stream, version {VERSION}\n")
+    assert f"| 4 | 2 | version | {VERSION} |" in text
 
 
 class Example(NamedTuple):

@@ -80,7 +80,7 @@ shapes = [(1, 1, 1), (13, 9, 11), (2, 24, 14, 14), (70, 17, 3), (40, 33, 41)]
 tensors = [rng.laplace(size=shape) * 2 for shape in shapes]
 specs = [
     CodecSpec(step=0.07, zero_point=60),
-    CodecSpec(step=0.07, bits=6, block_shape=(3, 5), dead_zone=0.7, band_steps=(2,)),
+    CodecSpec(step=0.07, bits=6, block_shape=(3, 5), dead_zone=(0.7, 0.5), band_steps=(2,)),
     CodecSpec(step=0.01, bits=8, zero_point=128, transform="dct", transform_size=16, kept_bands=7, band_steps=(3,)),
     CodecSpec(step=0.001, bits=14, zero_point=8000, transform="dct", transform_size=8, nonfinite="clamp"),
     CodecSpec(step=0.01, bits=10, zero_point=500, transform="hadamard", transform_size=8, spatial_size=2),

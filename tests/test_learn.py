@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -34,11 +35,12 @@ from fmcodec.reference.transform import (
 from fmcodec.search.divergence import divergence
 from fmcodec.torch import simulate, wrap
 
+ROUNDING = torch.tensor([0.5])
 ROWS = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].T
 
 SPECS = {
     "identity": CodecSpec(step=0.1, zero_point=40, bits=7),
-    "steps": CodecSpec(step=0.02, zero_point=200, bits=9, band_steps=(3, 9, 4, 20, 17, 1), dead_zone=0.7),
+    "steps": CodecSpec(step=0.02, zero_point=200, bits=9, band_steps=(3, 9, 4, 20, 17, 1), dead_zone=(0.7, 0.5, 0.9)),
     "permuted dct": CodecSpec(
         step=0.02,
         zero_point=200,
@@ -224,7 +226,7 @@ def test_bits_of_laplace_are_its_entropy(scale: float, dead_zone: float) -> None
     shares = -np.diff(np.append(np.exp(-edges / scale), 0.0))
     shares = np.concatenate([shares[:1], shares[1:] / 2, shares[1:] / 2])
     entropy = -(shares[shares > 0] * np.log2(shares[shares > 0])).sum()
-    bits = model_bits(quotients.reshape(1, 1, 1, -1), dead_zone)
+    bits = model_bits(quotients.reshape(1, 1, 1, -1), torch.tensor([dead_zone]))
     assert float(bits[0]) / 40000 == pytest.approx(entropy, rel=0.01, abs=1e-4)
 
 
@@ -234,23 +236,23 @@ def test_bits_of_a_sparse_band_are_those_of_its_entropy() -> None:
     quotients = torch.tensor(np.concatenate([magnitudes, np.zeros(70000)]))
     shares = np.bincount(np.floor(quotients.numpy() + 0.5).astype(int)) / 100000
     entropy = -(shares[shares > 0] * np.log2(shares[shares > 0])).sum()
-    assert float(model_bits(quotients.reshape(1, 1, 1, -1), 0.5)[0]) / 100000 == pytest.approx(entropy, rel=0.01)
+    assert float(model_bits(quotients.reshape(1, 1, 1, -1), ROUNDING)[0]) / 100000 == pytest.approx(entropy, rel=0.01)
 
 
 def test_zeros_of_a_shifted_band_are_known() -> None:
     values = torch.randn(1, 2, 1, 500, generator=torch.Generator().manual_seed(4)).relu()
     shift = torch.tensor([0.0, -0.25])
-    same = model_bits(values, 0.5)
-    shifted = model_bits(values + shift[:, None, None], 0.5, shift)
+    same = model_bits(values, ROUNDING)
+    shifted = model_bits(values + shift[:, None, None], ROUNDING, shift)
     assert shifted[0] == same[0]
     assert 0.7 * same[1] < shifted[1] < same[1]
 
 
 def test_slope_of_bits() -> None:
     quotients = 2 * torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert torch.autograd.gradcheck(lambda q: model_bits(q, 0.5), quotients.requires_grad_())
+    assert torch.autograd.gradcheck(lambda q: model_bits(q, ROUNDING), quotients.requires_grad_())
     dull = torch.zeros(1, 2, 1, 9, requires_grad=True)
-    bits = model_bits(dull, 0.5)
+    bits = model_bits(dull, ROUNDING)
     assert float(bits.sum().detach()) < 0.001
     bits.sum().backward()
     assert dull.grad is not None and not dull.grad.any()
@@ -270,7 +272,8 @@ def test_refined_spec_has_the_same_steps(name: str) -> None:
     x = maps()
     if spec.transform == "identity" and spec.spatial_size == 1:
         # Rounded twice: to half a level more than half a step.
-        bound = [max(spec.dead_zone, 0.5) * step * spec.step + fine.step for step in spec.band_steps * 6][:6]
+        pairs = itertools.islice(zip(itertools.cycle(spec.band_steps), itertools.cycle(spec.dead_zones)), 6)
+        bound = [dead_zone * step * spec.step + fine.step for step, dead_zone in pairs]
         inside = x.abs() < 3
         errors = torch.where(inside, simulate(x, fine) - x, torch.zeros(())).abs().amax((0, 2, 3))
         assert all(float(error) <= most for error, most in zip(errors, bound, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import histogram_of, transforms
+from strategies import dead_zones, histogram_of, transforms
 
 import fmcodec
 from fmcodec import Basis, reference
@@ -56,7 +56,7 @@ def specs(draw: st.DrawFn, channels: int, dtype: str) -> CodecSpec:
         **draw(transforms(channels, bits, zero_point)),
         band_steps=tuple(draw(st.lists(st.sampled_from([1, 1, 2, 3, 7, 100, 65535]), min_size=1, max_size=9))),
         permutation=draw(st.one_of(st.none(), st.permutations(range(channels)).map(tuple))),
-        dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
+        dead_zone=draw(dead_zones(3, channels)),
         max_code_length=draw(st.integers(8, 15)),
         block_shape=draw(st.one_of(st.none(), st.tuples(st.integers(1, 9), st.integers(1, 9)))),
     )

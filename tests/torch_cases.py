@@ -6,7 +6,7 @@ import math
 
 import torch
 from hypothesis import strategies as st
-from strategies import transforms
+from strategies import dead_zones, transforms
 from torch import nn
 
 from fmcodec.spec import CodecSpec
@@ -29,7 +29,7 @@ def specs(draw: st.DrawFn, channels: int, is_integer: bool) -> CodecSpec:
         **transform,
         band_steps=tuple(draw(st.lists(st.sampled_from([1, 2, 3, 16, 255, 65535]), min_size=steps, max_size=steps))),
         permutation=draw(st.none() | st.permutations(range(channels)).map(tuple)),
-        dead_zone=draw(st.sampled_from([0.5, 0.6, 0.75, 1.0])),
+        dead_zone=draw(dead_zones(size, channels)),
         nonfinite="clamp",
     )
 

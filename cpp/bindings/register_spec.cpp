@@ -96,6 +96,13 @@ class SharedStatistics {
     return tuple_of(copy().build());
   }
 
+  // Sums of magnitudes by band, positions, channels.
+  std::tuple<std::vector<uint64_t>, uint64_t, uint64_t> magnitudes() const {
+    const py::gil_scoped_release release;
+    const std::lock_guard lock(mutex_);
+    return {statistics_.magnitudes(), statistics_.positions(), statistics_.channels()};
+  }
+
  private:
   TableStatistics copy() const {
     const std::lock_guard lock(mutex_);
@@ -145,7 +152,8 @@ void register_spec(py::module_& module) {
       .def(py::init<const Spec&>(), py::arg("spec"))
       .def("update", &SharedStatistics::update, py::arg("array"), py::arg("dtype"), py::arg("is_nhwc"))
       .def("merge", &SharedStatistics::merge, py::arg("other"))
-      .def("build", &SharedStatistics::build);
+      .def("build", &SharedStatistics::build)
+      .def("magnitudes", &SharedStatistics::magnitudes);
 }
 
 }  // namespace fmc

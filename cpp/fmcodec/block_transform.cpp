@@ -156,10 +156,6 @@ bool BlockTransform::read_symbols(const BandSource& band, uint64_t position, siz
   return true;
 }
 
-int32_t BlockTransform::rounding(int32_t step) const {
-  return static_cast<int32_t>(std::floor(step * (1.0 - spec_.dead_zone)));
-}
-
 bool BlockTransform::can_fuse(const TransformGroup& group) const {
   return (spec_.transform == Transform::kDct || spec_.transform == Transform::kHadamard) && places_ == 1 &&
          !spec_.exact_zeros && dtype_ == Dtype::kFloat32 && group.size <= kMaxFusedSize;
@@ -180,7 +176,7 @@ bool BlockTransform::forward_fused(const TransformGroup& group, const PlanarBloc
   }
   for (uint32_t k = 0; k < group.kept; ++k) {
     steps[k] = plan_.step(group, k);
-    roundings[k] = rounding(steps[k]);
+    roundings[k] = plan_.rounding(group, k);
   }
   const FusedForward fused{quantizer_, channels.data(), ahead.data(), steps.data(), roundings.data(), group.kept};
   const uint64_t positions = block.positions;
@@ -232,7 +228,7 @@ bool BlockTransform::forward(const PlanarBlock<const void>& block, uint8_t* toke
       for (uint32_t k = 0; k < group.kept; ++k) {
         int32_t* const row = coefficients + k * strip.stride;
         cells_.forward(row, strip.place_stride, block.extents, position, count);
-        const int32_t step = plan_.step(group, k), rounding = this->rounding(step);
+        const int32_t step = plan_.step(group, k), rounding = plan_.rounding(group, k);
         for (uint64_t place = 0; place < places_; ++place) {
           int32_t* const part = row + place * strip.place_stride;
           const uint64_t band = (group.first_kept_band + k) * places_ + place;

@@ -109,7 +109,6 @@ class BlockTransform {
   bool inverse_fused(const TransformGroup& group, const Source& source, const PlanarBlock<void>& block) const;
   bool inverse_fused(const TransformGroup& group, const std::array<const uint8_t*, kMaxFusedSize>& tokens,
                      const PlanarBlock<void>& block) const;
-  int32_t rounding(int32_t step) const;
   void put_symbols(const int32_t* symbols, uint64_t band, uint64_t position, size_t count,
                    const SymbolSink& sink) const;
   // Copies the symbols of a band to `symbols`. Returns whether any may be other than 0.

@@ -106,6 +106,7 @@ void validate_spec(const Spec& spec, Dtype dtype, uint64_t channels, ErrorCode c
   require(
       !spec.band_steps.empty() && std::find(spec.band_steps.begin(), spec.band_steps.end(), 0) == spec.band_steps.end(),
       code, "band_steps must hold at least one step, none of them 0");
+  require(!spec.dead_zone.empty(), code, "dead_zone must hold at least one number");
   require(is_word_size(spec.word_bits), code, "word_bits must be 8, 16, 32 or 64");
   if (!spec.permutation.empty()) {
     require(spec.permutation.size() == channels, code,
@@ -236,10 +237,18 @@ TransformGroup BandPlan::group(uint64_t index) const {
   return {index * spec_.transform_size, index * spec_.kept_bands, spec_.transform_size, spec_.kept_bands};
 }
 
+// The number of coefficient k of a group in a list of `count` numbers for all, by frequency, or by channel.
+size_t BandPlan::entry(const TransformGroup& group, uint32_t k, size_t count) const {
+  return count == spec_.transform_size ? k * (spec_.transform_size / group.size) : (group.first_input + k) % count;
+}
+
 int32_t BandPlan::step(const TransformGroup& group, uint32_t k) const {
-  const size_t count = spec_.band_steps.size();
-  if (count == spec_.transform_size) return spec_.band_steps[k * (spec_.transform_size / group.size)];
-  return spec_.band_steps[(group.first_input + k) % count];
+  return spec_.band_steps[entry(group, k, spec_.band_steps.size())];
+}
+
+int32_t BandPlan::rounding(const TransformGroup& group, uint32_t k) const {
+  const double dead_zone = spec_.dead_zone[entry(group, k, spec_.dead_zone.size())];
+  return static_cast<int32_t>(std::floor(step(group, k) * (1.0 - dead_zone)));
 }
 
 }  // namespace fmc

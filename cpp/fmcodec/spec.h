@@ -70,7 +70,7 @@ struct Spec {
   std::optional<Tables> tables;  // absent: adaptive
 
   // Encoder only, not stored.
-  double dead_zone = 0.5;
+  std::vector<double> dead_zone{0.5};  // for all bands or, in the order of band_steps, one for each of them
   int max_code_length = 12;
   int effort = 2;
   uint32_t block_rows = 0, block_columns = 0;  // 0: by size
@@ -118,8 +118,12 @@ class BandPlan {
   uint64_t first_flag_band() const { return kept_coefficients_ * spec_.cell_values(); }
   // Step of coefficient k of a group (section 5).
   int32_t step(const TransformGroup& group, uint32_t k) const;
+  // What the encoder adds to the magnitude of that coefficient before it divides (section 5).
+  int32_t rounding(const TransformGroup& group, uint32_t k) const;
 
  private:
+  size_t entry(const TransformGroup& group, uint32_t k, size_t count) const;
+
   const Spec& spec_;
   uint64_t channels_;
   uint64_t full_groups_;

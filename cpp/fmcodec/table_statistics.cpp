@@ -179,6 +179,13 @@ std::vector<bool> TableStatistics::choose_predicted() const {
   return is_predicted;
 }
 
+std::vector<uint64_t> TableStatistics::magnitudes() const {
+  std::vector<uint64_t> magnitudes;
+  magnitudes.reserve(bands_.size());
+  for (const Band& band : bands_) magnitudes.push_back(band.symbols.range.magnitude);
+  return magnitudes;
+}
+
 Tables TableStatistics::build() const {
   if (positions_ == 0) throw Error(ErrorCode::kArgument, "no values were seen: call update() first");
   const CostedTables of_bands = build_of_bands();

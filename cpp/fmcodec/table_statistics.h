@@ -23,6 +23,10 @@ class TableStatistics {
   // Tables with a code for every symbol seen and for those a quarter beyond the range seen: of bands or, at effort 3,
   // of contexts if what was seen takes fewer bits with them. Throws Error(kArgument) if no value was seen.
   Tables build() const;
+  // Of each band the sum of the magnitudes of its symbols, and how many symbols that are.
+  std::vector<uint64_t> magnitudes() const;
+  uint64_t positions() const { return positions_; }
+  uint64_t channels() const { return channels_; }
 
  private:
   // Tokens are counted at the smallest shift that fits all symbols seen; a larger symbol folds the histogram.

@@ -49,7 +49,8 @@ Spec any_spec(Input& input, uint64_t channels) {
     spec.code_layout = CodeLayout::kSerial;
     spec.word_bits = 8 << input.number(0, 3);
   }
-  spec.dead_zone = 0.5 + (input.byte() & 63) / 126.0;
+  spec.dead_zone.resize(input.flag() ? input.number(1, 40) : 1);
+  for (double& dead_zone : spec.dead_zone) dead_zone = 0.5 + (input.byte() & 63) / 126.0;
   spec.max_code_length = static_cast<int>(input.number(8, 15));
   spec.effort = static_cast<int>(input.number(1, 3));
   if (input.flag()) {

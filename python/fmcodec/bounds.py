@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fmcodec.basis import Basis
-from fmcodec.reference.transform import TransformGroup, band_step, dct_matrix, group_matrix, transform_groups
+from fmcodec.reference.transform import (
+    TransformGroup,
+    band_rounding,
+    band_step,
+    dct_matrix,
+    group_matrix,
+    transform_groups,
+)
 from fmcodec.spec import CodecSpec
 
 
@@ -100,6 +107,5 @@ def _klt_error(
 
 def _symbol_error(spec: CodecSpec, group: TransformGroup, k: int) -> int:
     """Largest |c - s * step| of a coefficient (section 5)."""
-    step = band_step(spec, group, k)
-    rounding = math.floor(step * (1.0 - spec.dead_zone))
+    step, rounding = band_step(spec, group, k), band_rounding(spec, group, k)
     return max(rounding, step - 1 - rounding)

@@ -139,7 +139,8 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tables
         Static code tables, or None to derive tables from the tensor and send them in the stream.
     dead_zone
-        Half the width of the interval of coefficients that becomes 0, in band steps: 0.5 (plain rounding) to 1.
+        Half the width of the interval of coefficients that becomes 0, in band steps: 0.5 (plain rounding) to 1. One
+        number for all bands, or several as in ``band_steps``: `TableStatistics.dead_zone` makes them from samples.
     max_code_length
         Longest code the encoder makes, 8 to 15 bits.
     effort
@@ -175,7 +176,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     code_layout: CodeLayout = "wavelet"
     word_bits: int = DEFAULT_WORD_BITS
     tables: Tables | None = None
-    dead_zone: float = 0.5
+    dead_zone: float | tuple[float, ...] = 0.5
     max_code_length: int = 12
     effort: int = 2
     block_shape: tuple[int, int] | None = None
@@ -185,7 +186,7 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         for name in ("zero_point", "bits", "transform_size", "spatial_size", "word_bits", "max_code_length", "effort"):
             self._normalize(name, operator.index(getattr(self, name)))
         self._normalize("step", binary32(self.step))
-        self._normalize("dead_zone", float(self.dead_zone))
+        self._normalize("dead_zone", _dead_zone(self.dead_zone))
         self._normalize("band_steps", _integers(self.band_steps))
         if self.permutation is not None:
             self._normalize("permutation", _integers(self.permutation) or None)
@@ -229,8 +230,11 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"word_bits must be {', '.join(map(str, WORD_SIZES))}, not {self.word_bits}")
         if self.code_layout == "wavelet" and self.word_bits != DEFAULT_WORD_BITS:
             raise ValueError(f"word_bits is for code_layout 'serial'; it must stay {DEFAULT_WORD_BITS} here")
-        if not 0.5 <= self.dead_zone <= 1.0:
-            raise ValueError(f"dead_zone must be 0.5 to 1, not {self.dead_zone}")
+        if not self.dead_zones:
+            raise ValueError("dead_zone must not be empty")
+        for dead_zone in self.dead_zones:
+            if not 0.5 <= dead_zone <= 1.0:
+                raise ValueError(f"dead_zone must be 0.5 to 1, not {dead_zone}")
         _check_range("max_code_length", self.max_code_length, 8, 15)
         _check_range("effort", self.effort, 1, 3)
         if self.block_shape is not None and (len(self.block_shape) != 2 or min(self.block_shape) < 1):
@@ -261,6 +265,11 @@ class CodecSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def kept_band_count(self) -> int:
         """Frequencies kept of each full transform group."""
         return self.transform_size if self.kept_bands is None else self.kept_bands
+
+    @property
+    def dead_zones(self) -> tuple[float, ...]:
+        """``dead_zone`` as a tuple, of one entry or several."""
+        return self.dead_zone if isinstance(self.dead_zone, tuple) else (self.dead_zone,)
 
     @property
     def level_range(self) -> tuple[int, int]:
@@ -334,7 +343,6 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
             "transform_size",
             "spatial_size",
             "exact_zeros",
-            "dead_zone",
             "max_code_length",
             "effort",
         ):
@@ -344,6 +352,7 @@ def native_spec(spec: CodecSpec) -> _core.Spec:
         native.transform = TRANSFORMS.index(spec.transform)
         native.kept_bands = spec.kept_band_count
         native.band_steps = list(spec.band_steps)
+        native.dead_zone = list(spec.dead_zones)
         native.permutation = list(spec.permutation or ())
         if spec.basis is not None:
             native.set_basis(spec.basis.to_bytes(), len(spec.basis.means))
@@ -408,6 +417,12 @@ def binary32(value: float) -> float:
         return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
     except OverflowError:
         return math.inf
+
+
+def _dead_zone(dead_zone: float | Iterable[float]) -> float | tuple[float, ...]:
+    """A number, also in place of a tuple of one."""
+    numbers = tuple(map(float, dead_zone)) if isinstance(dead_zone, Iterable) else (float(dead_zone),)
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _integers(values: Iterable[Any]) -> tuple[int, ...]:

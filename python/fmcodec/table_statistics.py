@@ -1,11 +1,15 @@
-"""TableStatistics: histograms per band and per context over sample tensors, for static code tables."""
+"""TableStatistics: histograms per band and per context over sample tensors, for static code tables and dead zones."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fmcodec import _core
 from fmcodec.arrays import as_tensor, check_layout, dtype_code
+from fmcodec.dead_zone import rate_dead_zones
+from fmcodec.reference.transform import band_dead_zone, first_flag_band, transform_groups
 from fmcodec.spec import CodecSpec, Tables, native_spec, tables_of_native
 
 
@@ -40,3 +44,32 @@ class TableStatistics:
     def build(self) -> Tables:
         """Tables that have a code for every symbol seen and some beyond; ValueError if nothing was counted."""
         return tables_of_native(self._native.build())
+
+    def dead_zone(self) -> tuple[float, ...]:
+        """A dead zone for each channel or component, for `CodecSpec`: fewer bits at equal error (docs/transforms.md).
+
+        It is wider the fewer symbols of a band are not 0 (`fmcodec.dead_zone.rate_dead_zones`). The places of a spatial
+        transform share one; what is not kept has 0.5. At the same step the error grows, so take a smaller one.
+
+        >>> statistics = TableStatistics(spec)
+        >>> statistics.update(np.ones((8, 4, 4), np.float32))
+        >>> spec = spec.replace(dead_zone=statistics.dead_zone())
+
+        Raises
+        ------
+        ValueError
+            Nothing was counted.
+        """
+        magnitudes, positions, channels = self._native.magnitudes()
+        if not positions:
+            raise ValueError("no values were seen: call update() first")
+        spec, places = self.spec, self.spec.spatial_size**2
+        sums = np.array(magnitudes[: first_flag_band(spec, channels)], dtype=np.float64).reshape(-1, places).sum(axis=1)
+        groups = transform_groups(spec, channels)
+        kept = [(group, k) for group in groups for k in range(group.kept)]
+        present = [band_dead_zone(spec, group, k) for group, k in kept]
+        is_signed = spec.transform != "identity" or spec.spatial_size > 1 or spec.zero_point > 0
+        found = rate_dead_zones(sums / (positions * places), present, is_signed=is_signed)
+        dead_zones = np.full(channels, 0.5)
+        dead_zones[[group.first_input + k for group, k in kept]] = found
+        return tuple(dead_zones.tolist())

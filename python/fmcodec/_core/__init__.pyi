@@ -51,7 +51,7 @@ class Spec(metaclass=_ExtensionType):
     permutation: list[int]
     code_layout: int
     word_bits: int
-    dead_zone: float
+    dead_zone: list[float]
     max_code_length: int
     effort: int
     block_rows: int
@@ -83,3 +83,4 @@ class TableStatistics(metaclass=_ExtensionType):
     def update(self, array: npt.NDArray[Any], dtype: int, is_nhwc: bool) -> None: ...
     def merge(self, other: TableStatistics) -> None: ...
     def build(self) -> tuple[int, list[int], list[_ClassTuple]]: ...
+    def magnitudes(self) -> tuple[list[int], int, int]: ...

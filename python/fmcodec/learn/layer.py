@@ -204,7 +204,7 @@ class LearnedLayer(nn.Module):
         if rows is not None:
             matrix = torch.diag(rows.flatten()) if spec.transform_size == 1 else block_diagonal(rows)
         coded = straight_through(x, spec, CodecParameters(steps, matrix, means))
-        self.model_bits = model_bits(coded.quotients, spec.dead_zone, coded.zeros).sum()
+        self.model_bits = model_bits(coded.quotients, coded.dead_zones, coded.zeros).sum()
         self.values = x.numel()
         if self.is_measuring:
             self.coefficients = coded.coefficients

@@ -10,7 +10,7 @@ import torch
 LEAST = 1e-6
 
 
-def model_bits(quotients: torch.Tensor, dead_zone: float, zeros: torch.Tensor | None = None) -> torch.Tensor:
+def model_bits(quotients: torch.Tensor, dead_zones: torch.Tensor, zeros: torch.Tensor | None = None) -> torch.Tensor:
     """Entropy of each band, with the magnitudes of its coefficients modelled as exponential.
 
     Of a band, with q its coefficients over their step: a share z of them is exactly 0, as after a ReLU, and a share p
@@ -26,8 +26,8 @@ def model_bits(quotients: torch.Tensor, dead_zone: float, zeros: torch.Tensor | 
     quotients
         Coefficients over the steps of their bands, not rounded: (N, bands, places of a cell, cells). Each place of a
         band has statistics of its own.
-    dead_zone
-        As in `CodecSpec`.
+    dead_zones
+        Dead zone of each band (bands,), as in `CodecSpec`.
     zeros
         What q is of values that are 0, where that is not 0: (bands,). It must round to 0.
 
@@ -44,7 +44,7 @@ def model_bits(quotients: torch.Tensor, dead_zone: float, zeros: torch.Tensor | 
         share = others / max(count, 1)
     mean = (quotients.abs() * is_other).sum((0, 3)) / others
     scale = mean.clamp(min=LEAST)
-    nonzero = share * torch.exp(-dead_zone / scale)
+    nonzero = share * torch.exp(-dead_zones.to(scale.dtype)[:, None] / scale)
     last = -torch.expm1(-1 / scale)
     bits = _binary_entropy(nonzero) + nonzero * (_binary_entropy(positive) + _binary_entropy(last) / last)
     return count * bits.sum(1)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fmcodec.reference.transform import group_matrix, transform_groups
+from fmcodec.reference.transform import band_dead_zone, group_matrix, transform_groups
 from fmcodec.spec import CodecSpec
 from fmcodec.torch.simulate import MATRIX_BITS, CellGrid, simulate
 
@@ -43,12 +43,15 @@ class StraightThrough(NamedTuple):
         The same after rounding, times the steps: what the inverse transform gets, in levels.
     zeros
         The quotients of values that are 0 (bands,).
+    dead_zones
+        Those of the spec (bands,).
     """
 
     decoded: torch.Tensor
     quotients: torch.Tensor
     coefficients: torch.Tensor
     zeros: torch.Tensor
+    dead_zones: torch.Tensor
 
 
 def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParameters) -> StraightThrough:
@@ -89,7 +92,8 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
     spatial = spatial.reshape(*spatial.shape[:2], size**2, -1)
     steps = parameters.steps[:, None, None]
     quotients = spatial / steps
-    kept = (quotients + (_symbols(spatial, steps, spec.dead_zone) - quotients).detach()) * steps
+    dead_zones = _kept_dead_zones(spec, x.shape[1]).to(x.device)
+    kept = (quotients + (_symbols(spatial, steps, dead_zones[:, None, None]) - quotients).detach()) * steps
     decoded = kept.flatten(2)
     if size > 1:
         decoded = grid.along_rows(grid.along_columns(decoded, inverse=True), inverse=True)
@@ -100,7 +104,14 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
         decoded = decoded * (levels != 0)
     planes = grid.join(decoded) * spec.step
     value_of: Any = _ValueOf.apply
-    return StraightThrough(value_of(planes.reshape(x.shape), exact), quotients, kept, zeros / parameters.steps)
+    value = value_of(planes.reshape(x.shape), exact)
+    return StraightThrough(value, quotients, kept, zeros / parameters.steps, dead_zones)
+
+
+def _kept_dead_zones(spec: CodecSpec, channels: int) -> torch.Tensor:
+    groups = transform_groups(spec, channels)
+    dead_zones = [band_dead_zone(spec, group, k) for group in groups for k in range(group.kept)]
+    return torch.tensor(dead_zones, dtype=torch.float64)
 
 
 def channel_matrix(spec: CodecSpec, channels: int) -> torch.Tensor | None:
@@ -130,13 +141,14 @@ def _rounded(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _symbols(coefficients: torch.Tensor, steps: torch.Tensor, dead_zone: float) -> torch.Tensor:
+def _symbols(coefficients: torch.Tensor, steps: torch.Tensor, dead_zones: torch.Tensor) -> torch.Tensor:
     """Section 5 of docs/format.md: steps are whole, and values half way between two go up.
 
     Seen apart from this, values near half a step would have errors of the wrong sign, and those are the largest ones.
     """
     whole = steps.round().clamp(min=1)
-    return coefficients.sign() * torch.floor((coefficients.abs() + torch.floor(whole * (1 - dead_zone))) / whole)
+    rounding = torch.floor(whole * (1 - dead_zones)).to(whole.dtype)
+    return coefficients.sign() * torch.floor((coefficients.abs() + rounding) / whole)
 
 
 class _ValueOf(torch.autograd.Function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -226,27 +227,40 @@ def _group_levels(bands: IntArray, spec: CodecSpec, number: int, first: int, siz
 
 def band_step(spec: CodecSpec, group: TransformGroup, k: int) -> int:
     """Section 5: ``step_of_band`` of coefficient ``k`` of a group, kept or not."""
-    count = len(spec.band_steps)
+    return spec.band_steps[_entry(spec, group, k, len(spec.band_steps))]
+
+
+def band_dead_zone(spec: CodecSpec, group: TransformGroup, k: int) -> float:
+    """Section 5, encoder: ``dead_zone`` of coefficient ``k`` of a group, kept or not."""
+    return spec.dead_zones[_entry(spec, group, k, len(spec.dead_zones))]
+
+
+def _entry(spec: CodecSpec, group: TransformGroup, k: int, count: int) -> int:
+    """Section 5: where the number of coefficient ``k`` of a group stands among ``count``."""
     entry = k * spec.transform_size // group.size if count == spec.transform_size else group.first_input + k
-    return spec.band_steps[entry % count]
+    return entry % count
 
 
-def kept_band_steps(spec: CodecSpec, channel_count: int) -> IntArray:
-    """Section 5: ``step_of_band`` of every kept coefficient of the channel transform, as a column."""
-    groups = transform_groups(spec, channel_count)
-    steps = [band_step(spec, group, k) for group in groups for k in range(group.kept)]
-    return np.array(steps, dtype=np.int64).reshape(-1, 1)
+def band_rounding(spec: CodecSpec, group: TransformGroup, k: int) -> int:
+    """Section 5, encoder: ``r`` of coefficient ``k`` of a group, kept or not."""
+    return math.floor(band_step(spec, group, k) * (1.0 - band_dead_zone(spec, group, k)))
+
+
+def _of_kept(number_of: Callable[[CodecSpec, TransformGroup, int], int], spec: CodecSpec, channels: int) -> IntArray:
+    """A number for every kept coefficient of the channel transform, as a column."""
+    groups = transform_groups(spec, channels)
+    numbers = [number_of(spec, group, k) for group in groups for k in range(group.kept)]
+    return np.array(numbers, dtype=np.int64).reshape(-1, 1)
 
 
 def symbols_from_coefficients(coefficients: IntArray, spec: CodecSpec, channel_count: int) -> IntArray:
     """Section 5, encoder: ``s = sign(c) * floor((|c| + r) / step_of_band)``."""
-    steps = kept_band_steps(spec, channel_count)
-    rounding = np.floor(steps * (1.0 - spec.dead_zone)).astype(np.int64)
+    steps, rounding = (_of_kept(number_of, spec, channel_count) for number_of in (band_step, band_rounding))
     symbols: IntArray = np.sign(coefficients) * ((np.abs(coefficients) + rounding) // steps)
     return symbols
 
 
 def coefficients_from_symbols(symbols: IntArray, spec: CodecSpec, channel_count: int) -> IntArray:
     """Section 5, decoder: ``c = clamp(s * step_of_band, -2^20, 2^20)``."""
-    coefficients = symbols * kept_band_steps(spec, channel_count)
+    coefficients = symbols * _of_kept(band_step, spec, channel_count)
     return coefficients.clip(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)

@@ -11,7 +11,7 @@ import torch
 from fmcodec.arrays import check_dtype, check_layout
 from fmcodec.basis import Basis
 from fmcodec.errors import NonFiniteError
-from fmcodec.reference.transform import CellAxis, TransformGroup, band_step, group_matrix
+from fmcodec.reference.transform import CellAxis, TransformGroup, band_rounding, band_step, group_matrix
 from fmcodec.spec import CodecSpec, binary32
 
 # Section 5: the decoder keeps coefficients within this magnitude.
@@ -255,19 +255,19 @@ def _round_in_cells(coefficients: torch.Tensor, group: _Group, spec: CodecSpec, 
 def _round_to_steps(coefficients: torch.Tensor, group: _Group, spec: CodecSpec) -> torch.Tensor:
     """Coefficients (N, bands, positions) as the decoder sees them: multiples of their band's step, masked bands 0."""
     bands = [_band(band, group, spec) for band in range(group.start, group.stop)]
-    if all(is_kept and step == 1 for step, is_kept in bands):
+    if all(is_kept and step == 1 for step, _, is_kept in bands):
         return coefficients
-    steps = torch.tensor([step for step, _ in bands], dtype=torch.float64, device=coefficients.device)[:, None]
-    kept = torch.tensor([is_kept for _, is_kept in bands], dtype=torch.float64, device=coefficients.device)[:, None]
-    rounding = torch.floor(steps * (1.0 - spec.dead_zone))
+    columns = torch.tensor(bands, dtype=torch.float64, device=coefficients.device)[:, :, None]
+    steps, rounding, kept = columns.unbind(1)
     # The floor of the rounded quotient is exact: quotients of integers below 2**32 are at least 2**-32 apart in
     # relation to their size, where float64 has 2**-53.
     magnitudes = torch.floor((coefficients.abs() + rounding) / steps) * steps
     return (magnitudes * coefficients.sign() * kept).clamp(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
 
 
-def _band(band: int, group: _Group, spec: CodecSpec) -> tuple[int, bool]:
-    """Step of a band (section 5), and whether the zonal mask keeps it (section 4)."""
+def _band(band: int, group: _Group, spec: CodecSpec) -> tuple[int, int, bool]:
+    """Step and rounding of a band (section 5), and whether the zonal mask keeps it (section 4)."""
     frequency = (band - group.start) % group.size
     kept = -(-group.size * spec.kept_band_count // spec.transform_size)
-    return band_step(spec, TransformGroup(band - frequency, group.size, kept), frequency), frequency < kept
+    place = TransformGroup(band - frequency, group.size, kept), frequency
+    return band_step(spec, *place), band_rounding(spec, *place), frequency < kept
