@@ -5,10 +5,11 @@
 
 Maps of EfficientNet-Lite0 after their activations, every fifth of 49, one view, at a step of 0.2 times the root mean
 square. Classes are made of half-octaves of the mean magnitude, of bands or of runs of 64 positions of a band. Bits are
-entropies of the tokens of each class, 24 bits and 4 per entry for each table, the low bits of classes that need some,
-and the class of each band or run: that of a run by the better of two models, its band or the run before it. Bands are
-predicted as the encoder of effort 3 does it. "Flags of flags" codes, in classes of bands that are at least half zeros,
-which bytes of the mask are not 0 as a mask of its own, and then those bytes, where that is shorter.
+entropies of the tokens of each class or, where that is shorter, of the bytes of its mask and of the tokens that are not
+0; 24 bits and 4 per entry for each table; the low bits of classes that need some; and the class of each band or run, of
+a run by the better of two models: its band, or the run before it. Bands are predicted as the encoder of effort 3 does
+it. "Flags of flags" codes which bytes of a mask are not 0 as a mask of its own, and then those bytes, where that is
+shorter.
 """
 
 from __future__ import annotations
@@ -48,25 +49,27 @@ def table_bits(tokens: Integers) -> int:
 
 
 def token_bits(members: Integers) -> float:
-    """The symbols of a class and its table."""
+    """Symbols and their table."""
+    if not members.size:
+        return 0.0
     shift = smallest_shift(members, -128)
     tokens = members >> shift
     return entropy_bits(tokens) + shift * members.size + table_bits(tokens)
 
 
-def flag_bits(members: Integers) -> float:
-    """The same with a mask, or with flags of flags where they are shorter and half of the symbols are 0."""
-    plain = token_bits(members)
-    if 2 * np.count_nonzero(members) > members.size:
-        return plain
+def class_bits(members: Integers) -> float:
+    """The symbols of a class, with a mask of those that are not 0 if that is shorter."""
+    return min(token_bits(members), token_bits(mask_bytes(members)) + token_bits(members[members != 0]))
+
+
+def class_bits_with_flags(members: Integers) -> float:
+    """The same, with flags of flags if they are shorter."""
     masks = mask_bytes(members)
-    values = members[members != 0]
-    upper, lower = mask_bytes(masks), masks[masks != 0]
-    rest = token_bits(values) if values.size else 0.0
-    return min(plain, rest + token_bits(masks), rest + token_bits(upper) + (token_bits(lower) if lower.size else 0.0))
+    flags = token_bits(mask_bytes(masks)) + token_bits(masks[masks != 0])
+    return min(class_bits(members), flags + token_bits(members[members != 0]))
 
 
-def by_class(stream: Integers, classes: Integers, bits_of: Callable[[Integers], float] = token_bits) -> float:
+def by_class(stream: Integers, classes: Integers, bits_of: Callable[[Integers], float] = class_bits) -> float:
     return sum(bits_of(stream[classes == number]) for number in np.unique(classes).tolist())
 
 
@@ -96,7 +99,7 @@ def model_bits(symbols: Integers) -> list[float]:
         side = min(conditional_bits(classes.reshape(-1), condition) for condition in (bands, before))
         runs = by_class(stream, np.repeat(classes, lengths, axis=1))
         found.append(runs + side + len(stream) * np.log2(8))
-    found.append(by_class(stream, of_bands[8], flag_bits) + len(stream) * np.log2(8))
+    found.append(by_class(stream, of_bands[8], class_bits_with_flags) + len(stream) * np.log2(8))
     return found
 
 

@@ -18,7 +18,7 @@ cmake --preset aarch64 -Dhwy_DIR="$PWD/$root/usr/lib/aarch64-linux-gnu/cmake/hwy
 cmake --build build/aarch64 --target fmcodec_replay
 
 emulate=(qemu-aarch64 -L /usr/aarch64-linux-gnu -E "LD_LIBRARY_PATH=$root/usr/lib/aarch64-linux-gnu")
-for inputs in "decode tests/golden/v6/*.fmc" "decode tests/golden/hostile/*.fmc" "parse tests/corpus/parse/*" \
+for inputs in "decode tests/golden/v7/*.fmc" "decode tests/golden/hostile/*.fmc" "parse tests/corpus/parse/*" \
   "decode tests/corpus/decode/*" "coder tests/corpus/coder/*" "round_trip tests/corpus/round_trip/*"; do
   # shellcheck disable=SC2086
   set -- $inputs

@@ -17,7 +17,7 @@ import numpy as np
 
 import fmcodec
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "v6"
+FOLDER = Path(__file__).resolve().parent / "golden" / "v7"
 EXTRAS = ("hypothesis", "ml_dtypes", "pytest", "torch")
 
 

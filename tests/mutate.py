@@ -52,7 +52,7 @@ PYTHON_TESTS = [
 ]
 NO_CODE = re.compile(r"^\s*(//|#|static_assert|template|using|namespace|throw|fail\()|^\s*$")
 INPUTS = [
-    ("decode", "tests/golden/v6/*.fmc"),
+    ("decode", "tests/golden/v7/*.fmc"),
     ("decode", "tests/golden/hostile/*.fmc"),
     *((target, f"tests/corpus/{target}/*") for target in ("parse", "decode", "coder", "round_trip")),
 ]

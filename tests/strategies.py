@@ -162,8 +162,8 @@ def table_classes(draw: st.DrawFn) -> TableClass:
     small = [0, 1, 2, 3, 253, 254, 255]
     everything = list(range(256))
     tokens = draw(st.sampled_from([small, everything]))
+    shift = draw(st.sampled_from([0, 0, 0, 1, 5, 13]))
     if mode == "plain":
-        shift = draw(st.sampled_from([0, 0, 0, 1, 5, 13]))
         return TableClass(
             mode="plain",
             shift=shift,
@@ -172,8 +172,9 @@ def table_classes(draw: st.DrawFn) -> TableClass:
         )
     return TableClass(
         mode="masked",
-        predicted=draw(st.booleans()),
-        value_lengths=draw(code_lengths(tokens[1:])),
+        shift=shift,
+        predicted=not shift and draw(st.booleans()),
+        value_lengths=draw(code_lengths(tokens if shift else tokens[1:])),
         mask_lengths=draw(code_lengths(everything)),
     )
 

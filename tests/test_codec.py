@@ -612,7 +612,7 @@ def test_inspect_accounts_for_every_bit(case: Case) -> None:
     assert info.has_external_spec is not case.embed_spec and info.values == case.x.size
     header = reference.read_header(frame)
     assert info.block_shape == (header.tile_height, header.tile_width)
-    assert (info.version, info.blocks_per_group, len(info.blocks)) == (6, header.blocks_per_group, header.index_count)
+    assert (info.version, info.blocks_per_group, len(info.blocks)) == (7, header.blocks_per_group, header.index_count)
     assert info.sections["header"] == 8 * 56
 
     # The parts stand one after the other up to the end, and their checksums are right.

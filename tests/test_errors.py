@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -330,8 +330,8 @@ HEADER_CASES = [
     (TruncatedStreamError, 5, "ends inside its header", b"nomag"),
     (CorruptStreamError, 0, "not an fmcodec frame", b"nomagic"),
     (CorruptStreamError, 0, "not an fmcodec frame", bytes(100)),
-    (UnsupportedVersionError, 4, "stream version 5 is not supported, this build reads version 6", b"fmc\xa5\5\0"),
-    (UnsupportedVersionError, 4, "stream version 7 is not supported, this build reads version 6", b"fmc\xa5\7\0"),
+    (UnsupportedVersionError, 4, "stream version 6 is not supported, this build reads version 7", b"fmc\xa5\6\0"),
+    (UnsupportedVersionError, 4, "stream version 8 is not supported, this build reads version 7", b"fmc\xa5\x08\0"),
     (UnsupportedVersionError, 4, "stream version 256 ", with_bytes(4, b"\0\1")),
     (TruncatedStreamError, 51, "ends inside its header", BASE.build()[:51]),
     (CorruptStreamError, 6, "reserved flags", header_case(flags=4)),
@@ -394,7 +394,7 @@ def test_checks_come_in_the_order_of_the_page() -> None:
     expect(CorruptStreamError, 7, "dtype", bytes(frame))
     frame = frame[:20]
     expect(TruncatedStreamError, 20, "ends inside its header", bytes(frame))
-    frame[4] = 7
+    frame[4] = 8
     expect(UnsupportedVersionError, 4, "version", bytes(frame))
     frame[0] = 7
     expect(CorruptStreamError, 0, "not an fmcodec frame", bytes(frame))
@@ -643,10 +643,6 @@ SECTION_CASES = {
     "shift 14": (bits(PLAIN.replace("10 0 0000", "10 0 0111", 1)), "shift does not fit"),
     "shift 15": (bits(PLAIN.replace("10 0 0000", "10 0 1111", 1)), "shift does not fit"),
     "shift in mode zero": (bits("0 00000 00 0 1000"), "shift does not fit"),
-    "shift in mode masked": (
-        bits("0 00000 01 0 1000 1 10000000", LENGTH_ONE, "0 10000000", LENGTH_ONE, "0"),
-        "shift does not",
-    ),
     "predicted in mode zero": (bits("0 00000 00 1 0000"), "predicted|does not fit"),
     "shift in a predicted class": (bits(PLAIN.replace("10 0 0000", "10 1 1000", 1)), "predicted|does not fit"),
     "length 0 by steps": (bits("0 00000 10 0 0000 11000000 110 110 110 110"), "value table"),
@@ -863,6 +859,26 @@ def test_masked_block() -> None:
             assert fmcodec.decode(frame).tolist() == [[[1, 0, 0, 0, 0, 0, 0, 0, 2]]] == reference.decode(frame).tolist()
         else:
             expect(CorruptStreamError, len(frame) - 1, "ends before its symbols", frame)
+
+
+@pytest.mark.parametrize("layout", ["wavelet", "serial"])
+def test_masked_block_with_low_bits(layout: Literal["wavelet", "serial"]) -> None:
+    # Five symbols 0 3 0 -4 1 with a shift of 1: the tokens of those that are not 0 are 1, 254 and 0.
+    table_class = TableClass(mode="masked", shift=1, value_lengths=(1, 2, *[0] * 252, 2), mask_lengths=(0,) * 26 + (1,))
+    section = reference.write_class_section(Tables(class_map=(0,), classes=(table_class,)), -128)
+    spec = CodecSpec(bits=12, zero_point=2048, code_layout=layout, word_bits=8 if layout == "serial" else 32)
+    base = BASE._replace(header=BASE.header._replace(dtype=1), section=reference.write_spec_section(spec))
+    streams = {
+        "wavelet": [("110 01", "101"), ("110 01", "100")],
+        "serial": [("10 1 11 0 0 1", ""), ("10 1 11 0 0 0", "")],
+    }[layout]
+    parts = base._replace(payload=[section, b"\0" + bits(*streams[0])])
+    assert fmcodec.decode(parts.build()).tolist() == [[[0, 3, 0, -4, 1]]] == reference.decode(parts.build()).tolist()
+    # The last symbol would be 0, though its mask says otherwise.
+    parts = base._replace(payload=[section, b"\0" + bits(*streams[1])])
+    expect(CorruptStreamError, parts.offset(1), "behind a 1 of its mask is 0", parts.build())
+    with pytest.raises(CorruptStreamError, match="behind a 1 of its mask is 0"):
+        reference.decode(parts.build())
 
 
 def test_raw_blocks_at_their_limits() -> None:

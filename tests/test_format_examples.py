@@ -145,13 +145,14 @@ def check_stream(example: Example, symbols: Any, coder: reference.ClassCoder, wo
 
 def check_masked_stream(example: Example) -> None:
     symbols = np.array(example.numbers("symbols"))
+    shift = int(example.attributes.get("shift", "0"))
     table_class = TableClass(
-        mode="masked", value_lengths=example.lengths("values"), mask_lengths=example.lengths("masks")
+        mode="masked", shift=shift, value_lengths=example.lengths("values"), mask_lengths=example.lengths("masks")
     )
     check_stream(example, symbols.reshape(1, 1, -1), reference.ClassCoder(table_class, -128))
-    # One channel of signed bytes has token_minimum = -128 if the zero point is 128.
-    spec = CodecSpec(zero_point=128, tables=Tables(class_map=(0,), classes=(table_class,)))
-    x = symbols.astype(np.int8).reshape(1, 2, 5)
+    # Levels of 9 bits on both sides of 0 have token_minimum = -128.
+    spec = CodecSpec(bits=9, zero_point=128, tables=Tables(class_map=(0,), classes=(table_class,)))
+    x = symbols.astype(np.float32).reshape(1, -1, 5)
     frame = fmcodec.encode(x, spec)
     assert frame.endswith(b"\0" + example.data)
     np.testing.assert_array_equal(fmcodec.decode(frame), x)
@@ -378,6 +379,7 @@ CHECKS: dict[str, Callable[[Example], None]] = {
     "uneven-tree": check_tokens,
     "two-complete-trees": check_tokens,
     "masked-stream": check_masked_stream,
+    "masked-low-bits": check_masked_stream,
     "dct-group": check_dct_group,
     "klt-group": check_klt_group,
     "spatial-cell": check_spatial_cell,

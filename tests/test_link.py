@@ -163,8 +163,8 @@ def test_foreign_streams() -> None:
     data = sent(batches())
     with pytest.raises(fmcodec.CorruptStreamError, match="not an fmcodec frame"):
         Receiver(io.BytesIO(b"GET / HTTP/1.1\r\nHost: example\r\n\r\n")).receive()
-    newer = data[:4] + b"\x07\x00" + data[6:]
-    with pytest.raises(fmcodec.UnsupportedVersionError, match="version 7"):
+    newer = data[:4] + b"\x63\x00" + data[6:]
+    with pytest.raises(fmcodec.UnsupportedVersionError, match="version 99"):
         Receiver(io.BytesIO(newer)).receive()
     with pytest.raises(fmcodec.CorruptStreamError, match="must hold the spec and no values"):
         Receiver(io.BytesIO(fmcodec.encode(batches()[0], SPEC))).receive()

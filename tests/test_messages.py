@@ -22,7 +22,7 @@ from fmcodec.torch import simulate, wrap
 X = np.maximum(np.random.default_rng(0).standard_normal((8, 6, 6), np.float32), 0)
 SPEC = CodecSpec(step=0.1)
 FRAME = fmcodec.encode(X, SPEC)
-NEWER = FRAME[:4] + b"\7\0" + FRAME[6:]
+NEWER = FRAME[:4] + b"\x08\0" + FRAME[6:]
 MODEL = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).eval()
 IMAGES = torch.rand(2, 3, 8, 8)
 
@@ -38,7 +38,7 @@ def run(name: str, spec: CodecSpec = SPEC, *, x: torch.Tensor = IMAGES, mode: An
 
 DTYPES = "dtype must be one of float32, float16, bfloat16, int8, uint8, not"
 VERSION = (
-    "stream version 7 is not supported, this build reads version 6: use the fmcodec that wrote it, or a newer one "
+    "stream version 8 is not supported, this build reads version 7: use the fmcodec that wrote it, or a newer one "
     "(at byte 4)"
 )
 MISTAKES: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {

@@ -52,7 +52,7 @@ def test_versions_are_equal(root: Path) -> None:
     assert fmcodec.__version__ == importlib.metadata.version("fmcodec")
     project = (root / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{fmcodec.__version__}"\n' in project
-    assert fmcodec.build_info()["stream_version"] == fmcodec.inspect(fmcodec.encode(bytes_tensor())).version == 6
+    assert fmcodec.build_info()["stream_version"] == fmcodec.inspect(fmcodec.encode(bytes_tensor())).version == 7
 
 
 def bytes_tensor() -> memoryview:

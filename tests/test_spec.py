@@ -178,6 +178,8 @@ ALLOWED_CLASSES: list[dict[str, Any]] = [
     {**PLAIN, "predicted": True},
     MASKED,
     {**MASKED, "predicted": True},
+    {**MASKED, "shift": 13},
+    {**MASKED, "shift": 1, "value_lengths": (1,)},
     {"mode": "plain", "value_lengths": lengths(256, 8)},
     {"mode": "plain", "value_lengths": (1, *range(2, 15), 15, 15)},
     {"mode": "plain", "value_lengths": (0, 0, 1)},  # a code of one token
@@ -188,7 +190,9 @@ ALLOWED_CLASSES: list[dict[str, Any]] = [
 REFUSED_CLASSES: list[tuple[dict[str, Any], str]] = [
     ({**PLAIN, "shift": -1}, "shift must be 0 to 13, not -1"),
     ({**PLAIN, "shift": 14}, "shift must be 0 to 13, not 14"),
-    ({**MASKED, "shift": 1}, "shift must be 0 in mode 'masked', not 1"),
+    ({**MASKED, "shift": 14}, "shift must be 0 to 13, not 14"),
+    ({"mode": "zero", "shift": 1}, "shift must be 0 in mode 'zero', not 1"),
+    ({**MASKED, "shift": 1, "predicted": True}, "shift must be 0 in a predicted class, not 1"),
     ({"mode": "zero", "predicted": True}, "predicted must be False in mode 'zero'"),
     ({"mode": "rans", "weights": (1,), "predicted": True}, "predicted must be False in mode 'rans'"),
     ({**PLAIN, "shift": 1, "predicted": True}, "shift must be 0 in a predicted class, not 1"),

@@ -125,6 +125,21 @@ def test_expanded_tokens_may_be_zero(isa: str) -> None:
     assert kernels.expand_nonzero(mask, np.array([0, 9, 0, 255], np.uint8), 6).tolist() == [0, 0, 9, 0, 0, 255]
 
 
+@given(st.data(), st.integers(0, 300), st.sampled_from([0.0, 0.1, 0.7, 1.0]))
+def test_symbols_that_are_not_zero(data: st.DataObject, count: int, share: float) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    symbols = rng.choice(np.array([1, -1, 256, -(2**20), 2**20], np.int32), count)
+    symbols[rng.random(count) >= share] = 0
+    run = data.draw(st.integers(1, 70))
+    mask = np.packbits(symbols != 0, bitorder="little").tobytes()
+    for name in ISAS:
+        with on_isa(name):
+            packed_mask, packed = kernels.pack_symbols(symbols, run)
+            assert packed_mask == mask
+            np.testing.assert_array_equal(packed, symbols[symbols != 0])
+            np.testing.assert_array_equal(kernels.expand_symbols(mask, packed, count), symbols)
+
+
 # --- arguments
 
 
@@ -144,7 +159,11 @@ def test_unusable_arguments_are_refused() -> None:
         kernels.pack_nonzero(tokens, table, 0)
     with pytest.raises(ValueError, match="256 entries"):
         kernels.pack_nonzero(tokens, table[1:], 1)
-    with pytest.raises(ValueError, match="a bit for each"):
-        kernels.expand_nonzero(b"\xff", tokens, 9)
-    with pytest.raises(ValueError, match="a 1 for each"):
-        kernels.expand_nonzero(b"\xff\x00", tokens, 9)
+    symbols = np.ones(9, np.int32)
+    with pytest.raises(ValueError, match="must not be 0"):
+        kernels.pack_symbols(symbols, 0)
+    for expand, numbers in ((kernels.expand_nonzero, tokens), (kernels.expand_symbols, symbols)):
+        with pytest.raises(ValueError, match="a bit for each"):
+            expand(b"\xff", numbers, 9)
+        with pytest.raises(ValueError, match="a 1 for each"):
+            expand(b"\xff\x00", numbers, 9)

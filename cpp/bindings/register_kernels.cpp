@@ -324,6 +324,32 @@ Tokens expand_nonzero(const py::bytes& mask, const Tokens& nonzero, size_t count
   return Tokens(static_cast<py::ssize_t>(count), tokens.data());
 }
 
+// One bit for each symbol, from a call for each `run` of them, and those that are not 0.
+py::tuple pack_symbols(const Integers& symbols, size_t run) {
+  check_not_zero(run);
+  const size_t count = symbols.size();
+  std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes);
+  std::vector<int32_t> nonzero(count + kSlackBytes / sizeof(int32_t));
+  BitCursor cursor{mask.data(), 0};
+  size_t packed = 0;
+  for (size_t i = 0; i < count; i += run)
+    packed += kernels().pack_symbols(symbols.data() + i, std::min(run, count - i), &cursor, nonzero.data() + packed);
+  return py::make_tuple(bytes_of(cursor), Integers(static_cast<py::ssize_t>(packed), nonzero.data()));
+}
+
+// `count` symbols: those that are not 0, and zeros, by a mask.
+Integers expand_symbols(const py::bytes& mask, const Integers& nonzero, size_t count) {
+  const std::vector<uint8_t> padded_mask = with_slack(mask);
+  if (padded_mask.size() - kSlackBytes != (count + 7) / 8)
+    throw std::invalid_argument("a mask has a bit for each symbol");
+  if (kernels().count_ones(padded_mask.data(), 0, count) != static_cast<size_t>(nonzero.size()))
+    throw std::invalid_argument("a mask has a 1 for each symbol that is not 0");
+  std::vector<int32_t> padded(nonzero.data(), nonzero.data() + nonzero.size()), symbols(count);
+  padded.resize(padded.size() + kSlackBytes / sizeof(int32_t));
+  kernels().expand_symbols(padded_mask.data(), padded.data(), count, symbols.data());
+  return Integers(static_cast<py::ssize_t>(count), symbols.data());
+}
+
 // Bits of the tokens in the wavelet layout, and their number.
 py::tuple write_wavelet(const Tokens& tokens, const Tokens& lengths) {
   const CodeTree tree = build_code_tree(lengths_of(lengths));
@@ -399,6 +425,8 @@ void register_kernels(py::module_& parent) {
   module.def("write_mask", &write_mask);
   module.def("pack_nonzero", &pack_nonzero);
   module.def("expand_nonzero", &expand_nonzero);
+  module.def("pack_symbols", &pack_symbols);
+  module.def("expand_symbols", &expand_symbols);
   module.def("write_wavelet", &write_wavelet);
   module.def("read_wavelet", &read_wavelet);
   module.def("write_serial", &write_serial_of);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fmcodec/class_stream.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -44,6 +45,7 @@ void ClassStreamWriter::add(const uint8_t* tokens, size_t count) {
     return table;
   }();
   count_ += count;
+  if (code_->mode == ClassMode::kMasked && code_->shift > 0) return;  // tokens do not tell which symbols are 0
   uint8_t* const out = values_.get() + value_count_;
   const bool is_serial = code_->layout == CodeLayout::kSerial;
   if (code_->mode == ClassMode::kPlain) {
@@ -61,6 +63,7 @@ void ClassStreamWriter::add(const uint8_t* tokens, size_t count) {
 
 void ClassStreamWriter::end(const int32_t* symbols, BitCursor* out) {
   if (code_->mode == ClassMode::kZero || count_ == 0) return;
+  if (code_->mode == ClassMode::kMasked && code_->shift > 0) symbols = pack_symbols(symbols);
   const size_t mask_bytes = (count_ + 7) / 8;
   if (code_->layout == CodeLayout::kSerial) {
     if (code_->mode == ClassMode::kMasked) write_serial(*code_->serial_masks, mask_.get(), nullptr, 0, mask_bytes, out);
@@ -73,7 +76,17 @@ void ClassStreamWriter::end(const int32_t* symbols, BitCursor* out) {
   }
   write_ranks(kernels_, code_->values, values_.get(), value_count_, tree_scratch_, out);
   for (int plane = code_->shift; plane-- > 0;)
-    kernels_.write_symbol_plane(symbols, count_, static_cast<uint32_t>(plane), out);
+    kernels_.write_symbol_plane(symbols, value_count_, static_cast<uint32_t>(plane), out);
+}
+
+// Makes the mask and the values of a masked class with low bits; returns the symbols that are not 0.
+const int32_t* ClassStreamWriter::pack_symbols(const int32_t* symbols) {
+  int32_t* const nonzero = nonzero_.reserve(count_ + kSlackBytes / sizeof(int32_t));
+  value_count_ = kernels_.pack_symbols(symbols, count_, &mask_cursor_, nonzero);
+  kernels_.symbols_to_tokens(nonzero, value_count_, code_->shift, values_.get());
+  if (code_->layout == CodeLayout::kWavelet)
+    kernels_.translate(values_.get(), value_count_, code_->values.rank_of_token.data(), values_.get());
+  return nonzero;
 }
 
 void ClassStreamReader::read(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens, int32_t* symbols) {
@@ -83,6 +96,11 @@ void ClassStreamReader::read(const ClassCode& code, size_t count, BitSource* in,
     return;
   }
   if (code.mode == ClassMode::kPlain) return read_values(code, count, in, tokens, symbols);
+  read_masked(code, count, in, tokens, symbols);
+}
+
+void ClassStreamReader::read_masked(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens,
+                                    int32_t* symbols) {
   const size_t mask_bytes = (count + 7) / 8;
   uint8_t* const mask = mask_.reserve(mask_bytes + kSlackBytes);
   read_masks(code, mask_bytes, in, mask);
@@ -90,8 +108,15 @@ void ClassStreamReader::read(const ClassCode& code, size_t count, BitSource* in,
     throw Error(ErrorCode::kCorrupt, "padding of a mask is not 0", in->offset_bytes);
   const size_t ones = kernels_.count_ones(mask, 0, count);
   uint8_t* const nonzero = nonzero_.reserve(ones + kSlackBytes);
-  read_values(code, ones, in, nonzero, nullptr);
-  kernels_.expand_nonzero(mask, nonzero, count, tokens);
+  if (code.shift == 0) {
+    read_values(code, ones, in, nonzero, nullptr);
+    return kernels_.expand_nonzero(mask, nonzero, count, tokens);
+  }
+  int32_t* const nonzero_symbols = nonzero_symbols_.reserve(ones + kSlackBytes / sizeof(int32_t));
+  read_values(code, ones, in, nonzero, nonzero_symbols);
+  if (std::find(nonzero_symbols, nonzero_symbols + ones, 0) != nonzero_symbols + ones)
+    throw Error(ErrorCode::kCorrupt, "a symbol behind a 1 of its mask is 0", in->offset_bytes);
+  kernels_.expand_symbols(mask, nonzero_symbols, count, symbols);
 }
 
 void ClassStreamReader::read_masks(const ClassCode& code, size_t count, BitSource* in, uint8_t* masks) {

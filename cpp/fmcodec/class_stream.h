@@ -42,12 +42,15 @@ class ClassStreamWriter {
   void end(const int32_t* symbols, BitCursor* out);
 
  private:
+  const int32_t* pack_symbols(const int32_t* symbols);
+
   const KernelTable& kernels_;
   const ClassCode* code_ = nullptr;
   size_t count_ = 0;        // of the tokens so far
   size_t value_count_ = 0;  // of those that are coded as values
   BitCursor mask_cursor_{};
   Buffer<uint8_t> values_, mask_, mask_ranks_, tree_scratch_;  // values_: ranks or, in the serial layout, tokens
+  Buffer<int32_t> nonzero_;
 };
 
 class ClassStreamReader {
@@ -58,13 +61,14 @@ class ClassStreamReader {
   void read(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens, int32_t* symbols);
 
  private:
+  void read_masked(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens, int32_t* symbols);
   void read_masks(const ClassCode& code, size_t count, BitSource* in, uint8_t* masks);
   void read_values(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens, int32_t* symbols);
 
   const KernelTable& kernels_;
   const int32_t token_minimum_;
   Buffer<uint8_t> mask_, nonzero_, tree_scratch_;
-  Buffer<int32_t> low_bits_;
+  Buffer<int32_t> low_bits_, nonzero_symbols_;
 };
 
 }  // namespace fmc

@@ -12,7 +12,7 @@
 
 namespace fmc {
 
-inline constexpr uint16_t kStreamVersion = 6;
+inline constexpr uint16_t kStreamVersion = 7;
 inline constexpr size_t kHeaderBytes = 52;
 inline constexpr size_t kIndexEntryBytes = 8;
 inline constexpr size_t kCheckBytes = 4;

@@ -89,13 +89,19 @@ void GroupEncoder::use_tables(const Tables& tables) {
 // The symbol of a token at shift 0.
 int32_t GroupEncoder::symbol_of(uint8_t token) const { return ((token - token_minimum_) & 255) + token_minimum_; }
 
-// The symbols of the bands of a class, for their low bits.
-const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_index) {
+// The symbols of the bands of a class, for their low bits and, if it is masked, with 0 in the places of patches.
+const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_index, const TableClass& table,
+                                            uint64_t first_place) {
   const uint64_t positions = block.tile.positions();
   const std::span<const uint32_t> bands = classes_.bands(class_index);
-  int32_t* const gathered = class_symbols_.reserve(bands.size() * positions);
+  const uint64_t count = bands.size() * positions;
+  int32_t* const gathered = class_symbols_.reserve(count);
   for (size_t i = 0; i < bands.size(); ++i)
     std::copy_n(symbols_.symbols(block, bands[i]), positions, gathered + i * positions);
+  for (const Patch& patch : patches_) {
+    const bool is_here = patch.place >= first_place && patch.place < first_place + count;
+    if (is_here && table.mode == ClassMode::kMasked) gathered[patch.place - first_place] = 0;
+  }
   return gathered;
 }
 
@@ -108,7 +114,8 @@ bool GroupEncoder::covers(const Block& block, const TableClass& table) const {
   const int32_t first = table.is_predicted ? std::min(minimum, minimum - maximum) : minimum >> table.shift;
   const int32_t last = table.is_predicted ? std::max(maximum, maximum - minimum) : maximum >> table.shift;
   for (int32_t h = first; h <= last; ++h) {
-    if (table.value_lengths[static_cast<uint8_t>(h)] == 0 && !(is_masked && h == 0)) return false;
+    const bool is_never_coded = is_masked && h == 0 && table.shift == 0;
+    if (table.value_lengths[static_cast<uint8_t>(h)] == 0 && !is_never_coded) return false;
   }
   return !is_masked || std::find(table.mask_lengths.begin(), table.mask_lengths.end(), 0) == table.mask_lengths.end();
 }
@@ -128,7 +135,6 @@ bool GroupEncoder::find_patches(const Block& block, size_t class_index, const Ta
   }
   std::array<bool, kTokens> has_code;
   for (size_t token = 0; token < kTokens; ++token) has_code[token] = table.value_lengths[token] > 0;
-  if (table.mode != ClassMode::kPlain) has_code[0] = true;
   const bool is_masked = table.mode == ClassMode::kMasked;
   const size_t mask_bytes = (bands.size() * block.tile.positions() + 7) / 8;
   BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
@@ -141,18 +147,32 @@ bool GroupEncoder::find_patches(const Block& block, size_t class_index, const Ta
     const bool is_zero = table.mode == ClassMode::kZero && symbols == nullptr &&
                          kernels_.compact_nonzero(tokens, count, nonzero_.reserve(count + kSlackBytes)) == 0;
     for (size_t i = 0; i < count && !is_zero; ++i) {
-      const bool fits = symbols == nullptr || shift_for(symbols[i], symbols[i], token_minimum_) <= table.shift;
-      if (fits && has_code[tokens[i]]) continue;
       const int32_t number = symbols != nullptr ? symbols[i] : table.is_predicted ? tokens[i] : symbol_of(tokens[i]);
-      patches_.push_back({static_cast<uint32_t>(place + i), number});
+      if (number == 0 && table.mode != ClassMode::kPlain) continue;
+      const bool fits = symbols == nullptr || shift_for(number, number, token_minimum_) <= table.shift;
+      if (!fits || !has_code[tokens[i]]) patches_.push_back({static_cast<uint32_t>(place + i), number});
     }
-    if (is_masked) kernels_.write_mask(without_patches(tokens, place, count, 0, &next_patch), count, &cursor);
+    if (is_masked && table.shift > 0) {
+      write_mask(symbols, place, count, &next_patch, &cursor);
+    } else if (is_masked) {
+      kernels_.write_mask(without_patches(tokens, place, count, 0, &next_patch), count, &cursor);
+    }
     place += count;
     ++band;
   });
   if (!is_masked) return true;
   return std::all_of(cursor.bytes, cursor.bytes + mask_bytes,
                      [&](uint8_t mask) { return table.mask_lengths[mask] > 0; });
+}
+
+// The mask of a run of symbols, with 0 in the places of patches from `next_patch` on.
+void GroupEncoder::write_mask(const int32_t* symbols, uint64_t first_place, size_t count, size_t* next_patch,
+                              BitCursor* mask) {
+  int32_t* const unpatched = class_symbols_.reserve(2 * count + kSlackBytes / sizeof(int32_t));
+  std::copy_n(symbols, count, unpatched);
+  for (; *next_patch < patches_.size() && patches_[*next_patch].place < first_place + count; ++*next_patch)
+    unpatched[patches_[*next_patch].place - first_place] = 0;
+  kernels_.pack_symbols(unpatched, count, mask, unpatched + count);
 }
 
 // The tokens of a run, with the substitute in the places of patches from `next_patch` on.
@@ -205,7 +225,7 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
                       stream_writer_.add(without_patches(tokens, place, run, substitute, &next_patch), run);
                       place += run;
                     });
-      stream_writer_.end(table.shift > 0 ? gather_symbols(block, k) : nullptr, &cursor);
+      stream_writer_.end(table.shift > 0 ? gather_symbols(block, k, table, place - count) : nullptr, &cursor);
     } else {
       place += count;
       while (next_patch < patches_.size() && patches_[next_patch].place < place) ++next_patch;

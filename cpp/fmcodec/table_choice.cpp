@@ -214,6 +214,7 @@ void TokenStatistics::add(const TokenStatistics& other) {
   minimum = std::min(minimum, other.minimum);
   maximum = std::max(maximum, other.maximum);
   fmc::add(other.counts, counts);
+  zeros += other.zeros;
   fmc::add(other.masks, masks);
 }
 
@@ -226,6 +227,7 @@ void smooth(TokenStatistics& statistics) {
   for (uint64_t& count : statistics.counts) count *= kCountedWeight;
   for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h)
     ++statistics.counts[static_cast<uint8_t>(h)];
+  statistics.zeros = statistics.shift == 0 ? statistics.counts[0] : statistics.zeros * kCountedWeight;
 }
 
 void use_sampled_masks(TokenStatistics& statistics) {
@@ -234,8 +236,8 @@ void use_sampled_masks(TokenStatistics& statistics) {
 }
 
 bool may_be_masked(const TokenStatistics& statistics) {
-  const uint64_t total = statistics.counted(), zeros = statistics.counts[0];
-  return statistics.shift == 0 && zeros > 0 && zeros < total && zeros * 64 >= total;
+  const uint64_t total = statistics.counted(), zeros = statistics.zeros;
+  return zeros > 0 && zeros < total && zeros * 64 >= total;
 }
 
 CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& codes, int32_t token_minimum) {
@@ -251,7 +253,8 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
     return scaled(coded_bits(counts, lengths), statistics.symbols, total) + table_size_bits(lengths, is_ascending);
   };
   // Where every other symbol is 0, a mask never costs more than the bit that a code spends on zeros.
-  const bool is_masked = may_be_masked(statistics) && 2 * values[0] >= total;
+  const uint64_t zeros = statistics.zeros;
+  const bool is_masked = may_be_masked(statistics) && 2 * zeros >= total;
   if (!is_masked) {
     plain.table.mode = ClassMode::kPlain;
     plain.table.is_predicted = statistics.is_predicted;
@@ -264,10 +267,11 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
   CostedClass masked;
   masked.table.mode = ClassMode::kMasked;
   masked.table.is_predicted = statistics.is_predicted;
+  masked.table.shift = statistics.shift;
   TokenHistogram nonzero = values;
-  nonzero[0] = 0;
+  nonzero[0] -= zeros;
   masked.table.value_lengths = codes.lengths(nonzero);
-  const MaskTable& standard = nearest_mask_table(total - values[0], total);
+  const MaskTable& standard = nearest_mask_table(total - zeros, total);
   masked.table.mask_lengths = standard.lengths;
   uint64_t mask_bits = standard.bits_of_bytes((statistics.symbols + 7) / 8) + mask_table_size_bits(standard.lengths);
   if (statistics.mask_bytes > 0) {
@@ -284,7 +288,8 @@ CostedClass choose_mode(const TokenStatistics& statistics, const CodeChoice& cod
       mask_bits = own_bits;
     }
   }
-  masked.bits = value_bits(nonzero, masked.table.value_lengths) + mask_bits;
+  const uint64_t low_bits = static_cast<uint64_t>(statistics.shift) * scaled(total - zeros, statistics.symbols, total);
+  masked.bits = value_bits(nonzero, masked.table.value_lengths) + low_bits + mask_bits;
   return is_masked || masked.bits < plain.bits ? masked : plain;
 }
 

@@ -34,6 +34,7 @@ struct TokenStatistics {
   uint64_t symbols = 0;
   int32_t minimum = INT32_MAX, maximum = INT32_MIN;  // of the symbols
   TokenHistogram counts{};
+  uint64_t zeros = 0;       // of the counted symbols; with a shift, others have token 0, too
   uint64_t mask_bytes = 0;  // of all streams; 0: masks are not looked at
   TokenHistogram masks{};
 

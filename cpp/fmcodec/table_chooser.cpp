@@ -110,8 +110,16 @@ void TableChooser::count_masks(size_t class_index, TokenStatistics& statistics) 
   for (const Block& block : symbols_.blocks()) {
     const size_t mask_bytes = (classes_.bands(class_index).size() * block.tile.positions() + 7) / 8;
     BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
-    for_each_band(symbols_, block, classes_.bands(class_index), statistics.is_predicted, 0,
-                  [&](const uint8_t* tokens, size_t count) { kernels_.write_mask(tokens, count, &cursor); });
+    if (statistics.shift > 0) {
+      for (const uint32_t band : classes_.bands(class_index)) {
+        const size_t positions = block.tile.positions();
+        kernels_.pack_symbols(symbols_.symbols(block, band), positions, &cursor,
+                              nonzero_symbols_.reserve(positions + kSlackBytes / sizeof(int32_t)));
+      }
+    } else {
+      for_each_band(symbols_, block, classes_.bands(class_index), statistics.is_predicted, 0,
+                    [&](const uint8_t* tokens, size_t count) { kernels_.write_mask(tokens, count, &cursor); });
+    }
     counter.count(cursor.bytes, mask_bytes);
     statistics.mask_bytes += mask_bytes;
   }
@@ -199,40 +207,64 @@ TableChooser::BandItems TableChooser::count_items(const std::vector<bool>& is_pr
     if (!item.is_predicted) item.shift = shift_for(item.minimum, item.maximum, token_minimum_);
     TokenCounter values, masks;
     for (const Block& block : symbols_.blocks()) {
-      const size_t count = gather_sample(block, bands, item);
-      // Most maps are mostly zeros: these are told by a comparison and not counted one by one.
-      uint8_t* const nonzero = nonzero_.reserve(count + kSlackBytes);
-      const size_t nonzero_count = kernels_.compact_nonzero(sample_.get(), count, nonzero);
-      values.count(nonzero, nonzero_count);
-      values.partial[0][0] += static_cast<uint32_t>(count - nonzero_count);
-      if (spec_.effort == kExactEffort) continue;
-      BitCursor cursor{mask_.reserve(count / 8 + kSlackBytes), 0};
-      kernels_.write_mask(sample_.get(), count, &cursor);
-      masks.count(cursor.bytes, count / 8);
+      const Sample sample = item.shift > 0 ? wide_sample(block, bands, item) : this->sample(block, bands, item);
+      // Most maps are mostly zeros: these are not counted one by one.
+      values.count(sample.nonzero, sample.nonzero_count);
+      item.zeros += sample.count - sample.nonzero_count;
+      if (spec_.effort < kExactEffort) masks.count(sample.mask, sample.count / 8);
     }
     item.counts = values.total();
+    item.counts[0] += item.zeros;
     item.masks = masks.total();
   }
   for (const uint8_t bucket : bucket_of_band) counted.item_of_band.push_back(item_of_bucket[bucket]);
   return counted;
 }
 
-// Brings those tokens of some bands of a block together that an effort looks at; returns their number.
-size_t TableChooser::gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item) {
+// Brings together what an effort looks at of some bands of a block; returns its number.
+template <class T, class RowOf>
+size_t TableChooser::gather(const Block& block, std::span<const uint32_t> bands, const RowOf& row_of,
+                            Buffer<T>& gathered) {
   const Diligence& look = diligence(spec_.effort);
   const size_t positions = block.tile.positions(), run = look.sample_run;
   const size_t runs = (positions + kSamplePeriod - 1) / kSamplePeriod;
-  uint8_t* const sample = sample_.reserve(bands.size() * runs * run + kSlackBytes);
+  T* const sample = gathered.reserve(bands.size() * runs * run + kSlackBytes);
   size_t count = 0;
   for (size_t i = 0; i < bands.size(); i += look.sample_stride) {
-    const uint8_t* const tokens = band_tokens(symbols_, block, bands[i], item.is_predicted, item.shift);
+    const T* const row = row_of(bands[i]);
     for (size_t p = 0; p < positions; p += kSamplePeriod) {
       const size_t length = std::min(run, positions - p);
-      std::memcpy(sample + count, tokens + p, length);
+      std::copy_n(row + p, length, sample + count);
       count += length;
     }
   }
   return count;
+}
+
+TableChooser::Sample TableChooser::sample(const Block& block, std::span<const uint32_t> bands,
+                                          const TokenStatistics& item) {
+  const auto tokens_of = [&](uint32_t band) {
+    return band_tokens(symbols_, block, band, item.is_predicted, item.shift);
+  };
+  const size_t count = gather(block, bands, tokens_of, sample_);
+  uint8_t* const nonzero = nonzero_.reserve(count + kSlackBytes);
+  const size_t nonzero_count = kernels_.compact_nonzero(sample_.get(), count, nonzero);
+  BitCursor cursor{mask_.reserve(count / 8 + kSlackBytes), 0};
+  if (spec_.effort < kExactEffort) kernels_.write_mask(sample_.get(), count, &cursor);
+  return {count, nonzero_count, nonzero, cursor.bytes};
+}
+
+// With a shift, tokens do not tell which symbols are 0.
+TableChooser::Sample TableChooser::wide_sample(const Block& block, std::span<const uint32_t> bands,
+                                               const TokenStatistics& item) {
+  const auto symbols_of = [&](uint32_t band) { return symbols_.symbols(block, band); };
+  const size_t count = gather(block, bands, symbols_of, symbol_sample_);
+  int32_t* const nonzero_symbols = nonzero_symbols_.reserve(count + kSlackBytes / sizeof(int32_t));
+  BitCursor cursor{mask_.reserve(count / 8 + kSlackBytes), 0};
+  const size_t nonzero_count = kernels_.pack_symbols(symbol_sample_.get(), count, &cursor, nonzero_symbols);
+  uint8_t* const nonzero = nonzero_.reserve(count + kSlackBytes);
+  kernels_.symbols_to_tokens(nonzero_symbols, nonzero_count, item.shift, nonzero);
+  return {count, nonzero_count, nonzero, cursor.bytes};
 }
 
 }  // namespace fmc

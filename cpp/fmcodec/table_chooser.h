@@ -46,7 +46,16 @@ class TableChooser {
   std::vector<bool> choose_predicted();
   BandBuckets choose_buckets(const std::vector<bool>& is_predicted);
   BandItems count_items(const std::vector<bool>& is_predicted);
-  size_t gather_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item);
+  // What is counted of an item in a block, valid until the next one is made.
+  struct Sample {
+    size_t count, nonzero_count;
+    const uint8_t* nonzero;  // tokens of the symbols that are not 0
+    const uint8_t* mask;     // of all; not at the exact effort, which counts other masks
+  };
+  Sample sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item);
+  Sample wide_sample(const Block& block, std::span<const uint32_t> bands, const TokenStatistics& item);
+  template <class T, class RowOf>
+  size_t gather(const Block& block, std::span<const uint32_t> bands, const RowOf& row_of, Buffer<T>& gathered);
   void count_masks(size_t class_index, TokenStatistics& statistics);
 
   const KernelTable& kernels_;
@@ -56,6 +65,7 @@ class TableChooser {
   GroupOrder& order_;
   BandLists classes_;
   Buffer<uint8_t> sample_, nonzero_, mask_;
+  Buffer<int32_t> symbol_sample_, nonzero_symbols_;
 };
 
 }  // namespace fmc

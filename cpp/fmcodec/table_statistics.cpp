@@ -19,19 +19,6 @@ namespace {
 // Weight of a symbol that was seen against one that was not.
 constexpr uint64_t kSeenWeight = 256;
 
-template <typename Symbol>
-void count(const Symbol* symbols, size_t count, int shift, TokenHistogram& tokens, TokenHistogram& masks) {
-  uint8_t mask = 0;
-  for (size_t i = 0; i < count; ++i) {
-    ++tokens[static_cast<uint8_t>(symbols[i] >> shift)];
-    mask = static_cast<uint8_t>(mask | (symbols[i] != 0) << (i % 8));
-    if (i % 8 == 7 || i + 1 == count) {
-      ++masks[mask];
-      mask = 0;
-    }
-  }
-}
-
 // Counts the tokens of blocks by their context.
 class ContextCounter {
  public:
@@ -52,6 +39,20 @@ class ContextCounter {
 };
 
 }  // namespace
+
+template <typename Symbol>
+void TableStatistics::Counts::count(const Symbol* symbols, size_t count) {
+  uint8_t mask = 0;
+  for (size_t i = 0; i < count; ++i) {
+    ++tokens[static_cast<uint8_t>(symbols[i] >> shift)];
+    zeros += symbols[i] == 0;
+    mask = static_cast<uint8_t>(mask | (symbols[i] != 0) << (i % 8));
+    if (i % 8 == 7 || i + 1 == count) {
+      ++masks[mask];
+      mask = 0;
+    }
+  }
+}
 
 TableStatistics::TableStatistics(Spec spec) : spec_(std::move(spec)) {
   spec_.tables.reset();
@@ -100,14 +101,14 @@ void TableStatistics::update(const TensorView& tensor) {
       band.symbols.range.add(ranges[k]);
       band.symbols.raise_shift(shift_for(band.symbols.range.minimum, band.symbols.range.maximum, token_minimum),
                                token_minimum);
-      count(band_symbols, positions, band.symbols.shift, band.symbols.tokens, band.symbols.masks);
+      band.symbols.count(band_symbols, positions);
       if (band.symbols.shift > 0) continue;
       kernel_table.symbols_to_tokens(band_symbols, positions, 0, band_tokens);
       kernel_table.sample_prediction(band_tokens, tile.columns, positions, positions, positions, token_minimum,
                                      &band.sample);
       kernel_table.subtract_above(band_tokens, tile.columns, positions, band_residuals);
       kernel_table.measure_tokens(band_residuals, positions, kResidualMinimum, &band.residuals.range);
-      count(band_residuals, positions, 0, band.residuals.tokens, band.residuals.masks);
+      band.residuals.count(band_residuals, positions);
     }
     positions_ += positions;
     if (contexts_.empty() || is_wide()) continue;
@@ -136,6 +137,7 @@ void TableStatistics::Counts::add(const Counts& other, int32_t token_minimum) {
   raise_shift(theirs.shift, token_minimum);
   theirs.raise_shift(shift, token_minimum);
   fmc::add(theirs.tokens, tokens);
+  zeros += theirs.zeros;
   fmc::add(theirs.masks, masks);
   range.add(theirs.range);
 }
@@ -168,6 +170,7 @@ void TableStatistics::extend(TokenStatistics& statistics, const SymbolRange& ran
   for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) {
     ++statistics.counts[static_cast<uint8_t>(h)];
   }
+  statistics.zeros = statistics.shift == 0 ? statistics.counts[0] : statistics.zeros * kSeenWeight;
 }
 
 // As the encoder does without static tables (section 10, step 2), from all symbols.
@@ -230,8 +233,8 @@ CostedTables TableStatistics::build_of_bands() const {
     TokenStatistics& item = items[item_of_band[band]];
     Counts folded = counts_of(band);
     folded.raise_shift(item.shift, spec_.token_minimum());
-    item.add({is_predicted[band], item.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens, 0,
-              folded.masks});
+    item.add({is_predicted[band], item.shift, positions_, folded.range.minimum, folded.range.maximum, folded.tokens,
+              folded.zeros, 0, folded.masks});
   }
   Classes chosen = choose_classes(items, bands_.size(), {spec_.most_classes(), true});
   CostedTables costed;

@@ -34,8 +34,11 @@ class TableStatistics {
     SymbolRange range;
     int shift = 0;
     TokenHistogram tokens{};
-    TokenHistogram masks{};  // of mask bytes, valid while shift is 0
+    uint64_t zeros = 0;
+    TokenHistogram masks{};  // of mask bytes
 
+    template <typename Symbol>
+    void count(const Symbol* symbols, size_t count);
     void add(const Counts& other, int32_t token_minimum);
     void raise_shift(int to, int32_t token_minimum);
   };

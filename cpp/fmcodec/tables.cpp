@@ -249,12 +249,13 @@ Tables parse_class_section(Bytes section, uint64_t bands, int32_t token_minimum,
     check(!c.is_predicted || c.mode != ClassMode::kZero, "a class of zeros cannot be predicted");
     c.shift = static_cast<int>(in.read(4));
     check(c.shift == 0 || !c.is_predicted, "a predicted class cannot have a shift");
-    check(c.shift <= kMaxShift && (c.shift == 0 || c.mode == ClassMode::kPlain), "shift does not fit the class mode");
+    check(c.shift <= kMaxShift && (c.shift == 0 || c.mode != ClassMode::kZero), "shift does not fit the class mode");
     if (c.mode == ClassMode::kMasked) check(read_mask_table(in, c.mask_lengths), "mask table is not a valid code");
     if (c.mode != ClassMode::kZero)
       check(read_table(in, c.value_lengths, has_ascending_table(token_minimum, c.is_predicted)),
             "value table is not a valid code");
-    check(c.mode != ClassMode::kMasked || c.value_lengths[0] == 0, "value table of a masked class has a code for 0");
+    check(c.mode != ClassMode::kMasked || c.shift > 0 || c.value_lengths[0] == 0,
+          "value table of a masked class has a code for 0");
     tables.classes.push_back(c);
   }
   check(in.is_finished(), "class section has a wrong length or non-zero padding");

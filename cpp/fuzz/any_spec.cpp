@@ -18,6 +18,8 @@ std::shared_ptr<const Basis> any_basis(Input& input, const Spec& spec, uint64_t 
   return std::make_shared<const Basis>(bytes, channels, spec.transform_size, spec.kept_bands);
 }
 
+double any_dead_zone(Input& input) { return 0.5 + (input.byte() & 63) / 126.0; }
+
 Dtype any_dtype(Input& input) { return static_cast<Dtype>(input.number(1, 5)); }
 
 TensorShape any_shape(Input& input) {
@@ -49,8 +51,7 @@ Spec any_spec(Input& input, uint64_t channels) {
     spec.code_layout = CodeLayout::kSerial;
     spec.word_bits = 8 << input.number(0, 3);
   }
-  spec.dead_zone.resize(input.flag() ? input.number(1, 40) : 1);
-  for (double& dead_zone : spec.dead_zone) dead_zone = 0.5 + (input.byte() & 63) / 126.0;
+  spec.dead_zone = {any_dead_zone(input)};
   spec.max_code_length = static_cast<int>(input.number(8, 15));
   spec.effort = static_cast<int>(input.number(1, 3));
   if (input.flag()) {
@@ -58,6 +59,10 @@ Spec any_spec(Input& input, uint64_t channels) {
     spec.block_columns = input.number(1, 20);
   }
   spec.clamps_nonfinite = input.flag();
+  if (input.flag()) {
+    spec.dead_zone.resize(input.number(1, 40));
+    for (double& dead_zone : spec.dead_zone) dead_zone = any_dead_zone(input);
+  }
   return spec;
 }
 

@@ -58,7 +58,7 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 13:
             raise ValueError(f"shift must be 0 to 13, not {self.shift}")
-        if self.shift and self.mode != "plain":
+        if self.shift and self.mode not in ("plain", "masked"):
             raise ValueError(f"shift must be 0 in mode {self.mode!r}, not {self.shift}")
         if self.predicted and self.mode not in ("plain", "masked"):
             raise ValueError(f"predicted must be False in mode {self.mode!r}")
@@ -67,8 +67,8 @@ class TableClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check_lengths("value_lengths", self.value_lengths, is_used=self.mode in ("plain", "masked"))
         _check_lengths("mask_lengths", self.mask_lengths, is_used=self.mode == "masked")
         _check_weights(self.weights, is_used=self.mode == "rans")
-        if self.mode == "masked" and self.value_lengths[0]:
-            raise ValueError("value_lengths[0] must be 0 in mode 'masked': zeros are in the mask")
+        if self.mode == "masked" and self.value_lengths[0] and not self.shift:
+            raise ValueError("value_lengths[0] must be 0 in mode 'masked' without a shift: zeros are in the mask")
 
 
 class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

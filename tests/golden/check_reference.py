@@ -14,7 +14,7 @@ import numpy as np
 from fmcodec import reference
 from fmcodec.spec import CodecSpec
 
-FOLDER = Path(__file__).resolve().parent / "v6"
+FOLDER = Path(__file__).resolve().parent / "v7"
 
 
 def main() -> None:

@@ -208,11 +208,16 @@ struct KernelTable {
                          uint8_t* nonzero);
   // Writes one bit per token: 1 if it is not 0.
   void (*write_mask)(const uint8_t* tokens, size_t count, BitCursor* bits);
+  // The mask of symbols that are not 0, as write_mask does, and these symbols; returns their number. There are
+  // kSlackBytes behind them, which may be overwritten, and behind the mask and the symbols that the inverse reads.
+  size_t (*pack_symbols)(const int32_t* symbols, size_t count, BitCursor* mask, int32_t* nonzero);
   void (*write_symbol_plane)(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits);
 
   size_t (*count_ones)(const uint8_t* bits, uint64_t position_bits, size_t count);
   // The inverse of compact_nonzero, by a mask.
   void (*expand_nonzero)(const uint8_t* mask, const uint8_t* nonzero, size_t count, uint8_t* tokens);
+  // The inverse of pack_symbols.
+  void (*expand_symbols)(const uint8_t* mask, const int32_t* nonzero, size_t count, int32_t* symbols);
   // Adds 2^plane to the symbols whose bit is 1.
   void (*add_symbol_plane)(const uint8_t* bits, uint64_t position_bits, size_t count, uint32_t plane, int32_t* symbols);
 

@@ -95,6 +95,33 @@ HWY_ATTR void write_mask(const uint8_t* tokens, size_t count, BitCursor* bits) {
   appender.finish();
 }
 
+HWY_ATTR size_t pack_symbols(const int32_t* symbols, size_t count, BitCursor* mask, int32_t* nonzero) {
+  int32_t* const begin = nonzero;
+  BitAppender appender(mask);
+  for (size_t i = 0; i < count; i += 64) {
+    const size_t in_word = HWY_MIN(count - i, size_t{64});
+    const size_t lanes = hn::Lanes(I32());
+    uint64_t word = 0;
+    size_t k = 0;
+    for (; k + lanes <= in_word; k += lanes) {
+      const VI v = hn::LoadU(I32(), symbols + i + k);
+      const auto is_nonzero = hn::Ne(v, hn::Zero(I32()));
+      const uint64_t bits = word_of_mask(is_nonzero);
+      hn::StoreU(hn::Compress(v, is_nonzero), I32(), nonzero);
+      nonzero += __builtin_popcountll(bits);
+      word |= bits << k;
+    }
+    for (; k < in_word; ++k) {
+      if (symbols[i + k] == 0) continue;
+      *nonzero++ = symbols[i + k];
+      word |= uint64_t{1} << k;
+    }
+    appender.append(word, in_word);
+  }
+  appender.finish();
+  return nonzero - begin;
+}
+
 HWY_ATTR void write_symbol_plane(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits) {
   BitAppender appender(bits);
   for (size_t i = 0; i < count; i += 64) {
@@ -265,6 +292,17 @@ HWY_ATTR uint64_t read_tree(const CodeNode* nodes, const uint8_t* token_of_rank,
 
 HWY_ATTR void expand_nonzero(const uint8_t* mask, const uint8_t* nonzero, size_t count, uint8_t* tokens) {
   merge_sides<true>(mask, 0, count, nullptr, 0, nonzero, tokens);
+}
+
+HWY_ATTR void expand_symbols(const uint8_t* mask, const int32_t* nonzero, size_t count, int32_t* symbols) {
+  const size_t lanes = hn::Lanes(I32());
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const uint64_t bits = load_u64(mask + i / 8) >> (i % 8) & low_bits(lanes);
+    hn::StoreU(expand_symbols(bits, nonzero), I32(), symbols + i);
+    nonzero += __builtin_popcountll(bits);
+  }
+  for (; i < count; ++i) symbols[i] = mask[i / 8] >> (i % 8) & 1 ? *nonzero++ : 0;
 }
 
 HWY_ATTR void add_symbol_plane(const uint8_t* bits, uint64_t position, size_t count, uint32_t plane, int32_t* symbols) {

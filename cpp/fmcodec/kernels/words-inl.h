@@ -135,6 +135,20 @@ HWY_INLINE hn::Mask<U8> mask_of_word(uint64_t word) {
 #endif
 }
 
+HWY_INLINE uint64_t word_of_mask(hn::Mask<I32> mask) {
+#if FMC_HAS_WORD_MASKS
+  return static_cast<uint64_t>(mask.raw);
+#elif HWY_TARGET == HWY_AVX2
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(mask.raw)));
+#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  return static_cast<uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(mask.raw)));
+#else
+  uint8_t bytes[8 + HWY_MAX_BYTES / 8] = {};
+  hn::StoreMaskBits(I32(), mask, bytes);
+  return load_u64(bytes) & low_bits(hn::Lanes(I32()));
+#endif
+}
+
 // 64 bits: predicate(vector at offset) for each token of a word.
 template <class Predicate>
 HWY_INLINE uint64_t word_where(const uint8_t* tokens, const Predicate& predicate) {
@@ -260,6 +274,24 @@ HWY_INLINE void merge_word(uint64_t word, const uint8_t*& left, uint8_t left_fil
 }
 
 #endif
+
+// --- symbols of 32 bits
+
+// The symbols from `at` on, spread to the lanes whose bit is 1, zeros between.
+HWY_INLINE VI expand_symbols(uint64_t bits, const int32_t* at) {
+#if FMC_HAS_WORD_MASKS
+  return VI{_mm512_maskz_expand_epi32(static_cast<__mmask16>(bits), _mm512_loadu_si512(at))};
+#elif HWY_TARGET == HWY_SCALAR
+  return hn::Set(I32(), bits != 0 ? *at : 0);
+#else
+  // Where it is 1, an entry of the shuffle is 8 and the number of ones before it.
+  const hn::Rebind<uint8_t, I32> bytes;
+  const VI entries = hn::PromoteTo(I32(), hn::LoadU(bytes, kMergeShuffle.bytes[bits]));
+  const VI order = hn::And(entries, hn::Set(I32(), 7));
+  const VI spread = hn::TableLookupLanes(hn::LoadU(I32(), at), hn::IndicesFromVec(I32(), order));
+  return hn::IfThenElseZero(hn::TestBit(entries, hn::Set(I32(), 8)), spread);
+#endif
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace fmc

@@ -144,18 +144,19 @@ def bucket_items(
         shift = smallest_shift(members, stream_minimum(token_minimum(spec), is_predicted=is_predicted))
         histogram = np.zeros(TOKEN_COUNT, dtype=np.int64)
         masks = np.zeros(TOKEN_COUNT, dtype=np.int64)
+        zeros = 0
         for sample in samples:
-            counted = sample[bucket_of == bucket][:: SAMPLE_STRIDE[spec.effort]]
-            tokens = tokens_from_symbols(counted, shift).reshape(-1)
-            histogram += np.bincount(tokens, minlength=TOKEN_COUNT)
-            masks += np.bincount(mask_bytes(tokens[: tokens.size // 8 * 8]), minlength=TOKEN_COUNT)
+            counted = sample[bucket_of == bucket][:: SAMPLE_STRIDE[spec.effort]].reshape(-1)
+            histogram += np.bincount(tokens_from_symbols(counted, shift), minlength=TOKEN_COUNT)
+            zeros += int((counted == 0).sum())
+            masks += np.bincount(mask_bytes(counted[: counted.size // 8 * 8]), minlength=TOKEN_COUNT)
         smallest, largest = int(members.min()), int(members.max())
         if is_predicted and spec.effort == POOLING_EFFORT:
             extent = symbol_range[1] - symbol_range[0]
             smallest, largest = min(-extent, symbol_range[0]), max(extent, symbol_range[1])
             if smallest < RESIDUAL_MINIMUM or largest >= RESIDUAL_MINIMUM + TOKEN_COUNT:
                 smallest, largest = RESIDUAL_MINIMUM, RESIDUAL_MINIMUM + TOKEN_COUNT - 1
-        items[bucket] = Item(shift, members.size, smallest, largest, histogram, is_predicted, masks)
+        items[bucket] = Item(shift, members.size, smallest, largest, histogram, is_predicted, zeros, masks)
     return items
 
 
@@ -207,16 +208,17 @@ def expected_mask_bits(number: int, symbol_count: int) -> int:
 
 def choose_mode(item: Item, spec: CodecSpec) -> tuple[TableClass, int]:
     """Section 10.6: mode and tables of a smoothed class, and its bits; without counts of masks only standard ones."""
-    zeros, total = int(item.histogram[0]), int(item.histogram.sum())
+    zeros, total = item.zeros, int(item.histogram.sum())
     if zeros == total and item.shift == 0:
         return TableClass(mode="zero"), 0
     order = scan_order(stream_minimum(token_minimum(spec), is_predicted=item.is_predicted))
     if not may_be_masked(item):
         return _plain_class(item, order, spec)
     nonzero_histogram = item.histogram.copy()
-    nonzero_histogram[0] = 0
+    nonzero_histogram[0] -= zeros
     value_lengths, token_bits, table_bits = fitted_table(nonzero_histogram, order, spec)
-    masked_bits = item.symbol_count * token_bits // total + table_bits
+    low_bits = item.shift * (item.symbol_count * (total - zeros) // total)
+    masked_bits = item.symbol_count * token_bits // total + low_bits + table_bits
     number = nearest_mask_table(total - zeros, total)
     mask_lengths = standard_mask_tables()[number]
     if item.mask_count == 0:
@@ -229,7 +231,11 @@ def choose_mode(item: Item, spec: CodecSpec) -> tuple[TableClass, int]:
             mask_lengths = own_lengths
         masked_bits += min(own_bits, standard_bits)
     masked = TableClass(
-        mode="masked", predicted=item.is_predicted, value_lengths=value_lengths, mask_lengths=mask_lengths
+        mode="masked",
+        shift=item.shift,
+        predicted=item.is_predicted,
+        value_lengths=value_lengths,
+        mask_lengths=mask_lengths,
     )
     if 2 * zeros < total:
         plain, plain_bits = _plain_class(item, order, spec)
@@ -246,9 +252,9 @@ def _plain_class(item: Item, order: Sequence[int], spec: CodecSpec) -> tuple[Tab
 
 
 def may_be_masked(item: Item) -> bool:
-    """Section 10.6: whether both zeros and others occur, zeros in one of 64 symbols, and tokens are symbols."""
-    zeros, total = int(item.histogram[0]), int(item.histogram.sum())
-    return item.shift == 0 and 0 < zeros < total and 64 * zeros >= total
+    """Section 10.6: whether both zeros and others occur, zeros in one of 64 symbols."""
+    total = int(item.histogram.sum())
+    return 0 < item.zeros < total and 64 * item.zeros >= total
 
 
 def mask_bits(item: Item, lengths: Sequence[int]) -> int:

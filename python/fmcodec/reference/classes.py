@@ -40,6 +40,8 @@ class Item(NamedTuple):
     largest: int
     histogram: IntArray
     is_predicted: bool = False
+    # Of the counted symbols; with a shift, others have token 0, too.
+    zeros: int = 0
     # Counts of mask bytes, of a sample or of all `mask_count` of them; 0: they do not decide anything.
     masks: IntArray = np.zeros(TOKEN_COUNT, dtype=np.int64)
     mask_count: int = 0
@@ -58,6 +60,7 @@ class Item(NamedTuple):
             largest=max(self.largest, other.largest),
             histogram=self.histogram + other.histogram,
             is_predicted=self.is_predicted,
+            zeros=self.zeros + other.zeros,
             masks=self.masks + other.masks,
         )
 
@@ -67,7 +70,8 @@ class Item(NamedTuple):
             return self
         histogram = COUNTED_WEIGHT * self.histogram
         histogram[np.arange(self.smallest >> self.shift, (self.largest >> self.shift) + 1) % TOKEN_COUNT] += 1
-        return self._replace(histogram=histogram)
+        zeros = COUNTED_WEIGHT * self.zeros if self.shift else int(histogram[0])
+        return self._replace(histogram=histogram, zeros=zeros)
 
 
 def bin_of(magnitude: int) -> int:

@@ -202,11 +202,10 @@ class ClassCoder:
         has_code = np.zeros(TOKEN_COUNT, dtype=np.bool_)
         if self.mode != "zero":
             has_code[self.value_code.tokens] = True
-        if self.mode != "plain":
-            has_code[0] = True
         high = stream >> self.shift
         is_token = (high >= self._stream_minimum) & (high < self._stream_minimum + TOKEN_COUNT)
-        places = np.flatnonzero(~(is_token & has_code[high % TOKEN_COUNT]))
+        is_coded = is_token & has_code[high % TOKEN_COUNT]
+        places = np.flatnonzero(~is_coded if self.mode == "plain" else ~is_coded & (stream != 0))
         if self.mode == "masked" and not self.mask_code.has(mask_bytes(self._without(stream, places))):
             return None
         numbers = stream[places]
@@ -262,6 +261,8 @@ class ClassCoder:
         is_coded = self._read_mask(reader, count) if self.mode == "masked" else np.ones(count, dtype=np.bool_)
         tokens, low_bits = self._read_tokens(reader, self.value_code, int(is_coded.sum()), self.shift)
         stream[is_coded] = (symbols_from_tokens(tokens, self._stream_minimum) << self.shift) + low_bits
+        if self.mode == "masked" and not stream[is_coded].all():
+            raise CorruptStreamError("a symbol behind a 1 of its mask is 0", reader.offset)
         return stream
 
     def _read_tokens(self, reader: BitReader, code: Code, count: int, shift: int = 0) -> tuple[IntArray, IntArray]:

@@ -44,7 +44,7 @@ from fmcodec.spec import CodecSpec, Tables
 Layout = Literal["nchw", "nhwc"]
 
 MAGIC = b"\x66\x6d\x63\xa5"
-VERSION = 6
+VERSION = 7
 FLAG_NHWC = 1
 FLAG_EXTERNAL = 2
 HEADER = struct.Struct("<4sHBBBBH4IIIIIQ")
