@@ -3,7 +3,8 @@
     python bench/wide_levels.py
 
 Maps of EfficientNet-Lite0 after their activations, every fifth of 49, one view, at a step of a hundredth of the root
-mean square. zstd, level 9, gets the levels as 16-bit integers. GB/s are of float32, one thread, medians of 9 runs after one.
+mean square. zstd, level 9, gets the levels as 16-bit integers. GB/s are of float32, one thread, medians of 9 runs after
+one.
 """
 
 from __future__ import annotations
