@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch import nn
 
 import fmcodec
-from fmcodec import ChannelMoments, CodecSpec, TableStatistics, klt_spec
+from fmcodec import ChannelMoments, CodecSpec, TableStatistics, decode, encode, klt_spec
 from fmcodec.dead_zone import SQUARED_STEPS_PER_BIT, rate_dead_zones
+from fmcodec.policy import LayerPolicy, Policy
+from fmcodec.torch import fit_dead_zones, simulate
 
 SIZES = [100.0, 10.0, 1.0, 0.3, 0.1, 0.02]
 
@@ -137,3 +141,50 @@ def test_bits_fall_at_equal_error(spatial_size: int) -> None:
     finer_error, smaller_size = coded(0.88, True)
     assert finer_error <= error
     assert smaller_size < 0.95 * size
+
+
+# --- policies
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)).eval()
+
+
+def test_dead_zones_of_a_policy_are_those_of_its_maps() -> None:
+    model = small_network()
+    batches = [torch.randn(2, 3, 12, 12), torch.randn(1, 3, 12, 12)]
+    coarse = CodecSpec(step=1 / 16, bits=10, band_steps=(16,), effort=3)
+    layers = {
+        "0": LayerPolicy(coarse, activation="relu"),
+        "2": LayerPolicy(CodecSpec(step=0.5, zero_point=128)),
+    }
+    policy = Policy(layers=layers, provenance={"made": "by hand"})
+    fitted = fit_dead_zones(model, batches, policy)
+    statistics = TableStatistics(coarse)
+    for batch in batches:
+        statistics.update(torch.relu(model[0](batch)).detach())
+    assert fitted.layers["0"].spec == coarse.replace(dead_zone=statistics.dead_zone())
+    assert len(set(fitted.layers["0"].spec.dead_zones)) > 1
+    # Without band steps there is nothing to widen.
+    assert fitted.layers["2"] == layers["2"]
+    assert fitted.provenance == {"made": "by hand", "dead_zones": "fmcodec.torch.fit_dead_zones: 2 batches"}
+    assert Policy.from_json(fitted.to_json()) == fitted
+    # As coded by hooks, so as simulated.
+    x = torch.relu(model[0](batches[0])).detach()
+    assert torch.equal(simulate(x, fitted.layers["0"].spec), torch.from_numpy(decode(encode(x, fitted.layers["0"].spec))))
+
+
+def test_policies_that_cannot_be_fitted() -> None:
+    model, x = small_network(), torch.randn(1, 3, 8, 8)
+    statistics = TableStatistics(CodecSpec(band_steps=(2,)))
+    statistics.update(torch.relu(model[0](x)).detach())
+    static = Policy(layers={"0": LayerPolicy(statistics.spec.replace(tables=statistics.build()), activation="relu")})
+    with pytest.raises(ValueError, match="static tables, which are for its present dead zones"):
+        fit_dead_zones(model, [x], static)
+    adaptive = Policy(layers={"0": LayerPolicy(statistics.spec, activation="relu")})
+    with pytest.raises(ValueError, match="batches must not be empty"):
+        fit_dead_zones(model, [], adaptive)
+    absent = Policy(layers={"5": LayerPolicy(statistics.spec)})
+    with pytest.raises(ValueError, match="5"):
+        fit_dead_zones(model, [x], absent)

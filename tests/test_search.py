@@ -252,6 +252,32 @@ def test_frontier_is_measured(result: SearchResult) -> None:
     assert min(p.predicted_bits_per_value for p in frontier.points if p.strategy == "lagrangian") <= 2.5
 
 
+def test_policies_with_fitted_dead_zones_are_points_of_their_own() -> None:
+    network = tiny_network()
+    found = search(
+        network,
+        tiny_samples(16, 1),
+        tiny_samples(24, 2),
+        strategies=("uniform", "bitwidth"),
+        points=3,
+        fit_dead_zones=True,
+    )
+    points = {point.policy.removesuffix(".json"): point for point in found.frontier.points}
+    fitted = {name for name, point in points.items() if point.strategy.endswith(", dead zones")}
+    assert fitted and all(name.startswith("uniform-") and name.endswith("-dead-zones") for name in fitted)
+    for name in fitted:
+        plain = name.removesuffix("-dead-zones")
+        changed = [
+            layer.spec.dead_zone != found.policies[plain].layers[place].spec.dead_zone
+            for place, layer in found.policies[name].layers.items()
+        ]
+        assert any(changed)
+        assert points[name].bits_per_value < points[plain].bits_per_value
+        assert points[name].predicted_bits_per_value == points[plain].predicted_bits_per_value
+        own = {layer: policy.spec.replace(dead_zone=0.5) for layer, policy in found.policies[name].layers.items()}
+        assert own == {layer: policy.spec for layer, policy in found.policies[plain].layers.items()}
+
+
 def test_widths_of_levels_are_told(result: SearchResult) -> None:
     for point in result.frontier.points:
         layers = result.policy(point).layers

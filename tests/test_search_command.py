@@ -68,6 +68,7 @@ def test_options_reach_the_search(data: Path, tmp_path: Path) -> None:
             "serial",
             "--dead-zone",
             "0.6",
+            "--fit-dead-zones",
             "--max-drop",
             "100",
             "--objective",
@@ -76,7 +77,7 @@ def test_options_reach_the_search(data: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     frontier = Frontier.load(tmp_path / "found" / "frontier.json")
-    assert {point.strategy for point in frontier.points} == {"uniform", "bitwidth"}
+    assert {point.strategy for point in frontier.points} == {"uniform", "uniform, dead zones", "bitwidth"}
     for point in frontier.points:
         for layer in Policy.load(tmp_path / "found" / point.policy).layers.values():
             assert layer.spec.code_layout == "serial" and layer.spec.effort == 1

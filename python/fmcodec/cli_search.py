@@ -38,6 +38,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--objective", metavar="MODULE:FUNCTION", help="Cost of a map from its name, values, and bits.")
 @click.option("--steps", metavar="X,Y,...", help="Quantization steps as shares of the RMS of a map.")
 @click.option("--dead-zone", "dead_zones", type=click.FloatRange(0.5, 1.0), multiple=True, help="Try this one, too.")
+@click.option("--fit-dead-zones", is_flag=True, help="Measure each policy with fitted dead zones, too.")
 @click.option("--effort", type=click.IntRange(1, 3), default=2, show_default=True, help="Of the coder: 3 is smallest.")
 @click.option("--layout", type=click.Choice(list(CODE_LAYOUTS)), default="wavelet", show_default=True)
 @click.option(
@@ -86,6 +87,7 @@ def search_command(
             sensitivity=options["sensitivity"],
             probe_images=options["probe_images"],
             points=options["points"],
+            fit_dead_zones=options["fit_dead_zones"],
             batch_size=options["batch_size"],
             seed=options["seed"],
             workers=options["workers"],

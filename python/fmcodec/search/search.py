@@ -22,7 +22,8 @@ from fmcodec.search.options import Grid, LayerOptions
 from fmcodec.search.problem import Choice, Constraints, Objective, Problem, curves_of, policy_of
 from fmcodec.search.sensitivity import Method, Sensitivity
 from fmcodec.search.strategies import Strategy, make_strategy
-from fmcodec.search.tasks import Job, PolicyProbe, groups_of, in_order, measure_group, pool
+from fmcodec.search.tasks import Job, PolicyProbe, groups_of, in_order, measure_group, one_thread, pool
+from fmcodec.torch import dead_zones
 
 # In nats, hardly any answer of an ImageNet classifier changes at the one, and one of five does at the other.
 DIVERGENCE_RANGE = (0.002, 0.3)
@@ -64,6 +65,7 @@ def search(
     probe_images: int = 16,
     points: int = 10,
     divergences: tuple[float, float] = DIVERGENCE_RANGE,
+    fit_dead_zones: bool = False,
     batch_size: int = 8,
     seed: int = 0,
     workers: int = 1,
@@ -95,6 +97,9 @@ def search(
     points, divergences
         Policies that each strategy is asked for, and the smallest and largest predicted divergence they should have;
         the others are between them in equal quotients.
+    fit_dead_zones
+        Whether policies are also measured with dead zones that are fitted on the probe images, as points of their own
+        (`fmcodec.torch.fit_dead_zones`). What is predicted for them is that of the policies without.
     batch_size
         Images of one frame.
     seed
@@ -151,16 +156,17 @@ def search(
             measure=lambda choice: probe().divergence(policy_of(choice)),
             seed=seed,
         )
-        proposals = _proposals(problem, solvers, report)
+        proposals = _proposals(problem, solvers, fit_dead_zones, report)
         found, policies = [], {}
-        for done, (name, (strategy, choice)) in enumerate(proposals.items()):
-            policies[name] = policy_of(choice, {"strategy": strategy, **provenance})
+        for done, (name, proposal) in enumerate(proposals.items()):
+            policy = policy_of(proposal.choice, {"strategy": proposal.strategy, **provenance})
+            policies[name] = _with_dead_zones(job, policy) if proposal.has_dead_zones else policy
             evaluation = evaluate(
                 network, policies[name], held_out, batch_size=batch_size, workers=workers, executor=shared
             )
-            indices = [curve.options.index(choice[curve.name]) for curve in problem.curves]
+            indices = [curve.options.index(proposal.choice[curve.name]) for curve in problem.curves]
             predicted = problem.bits_per_value(indices), problem.divergence(indices)
-            found.append(frontier_point(name, strategy, policies[name], evaluation, *predicted))
+            found.append(frontier_point(name, proposal.label, policies[name], evaluation, *predicted))
             report("verify", done + 1, len(proposals))
     frontier = Frontier(
         network=network.name,
@@ -182,13 +188,33 @@ def spread(count: int, batch_size: int) -> list[int]:
     return [index for start in range(stride) for index in range(start, count, stride)]
 
 
-def _proposals(problem: Problem, solvers: dict[str, Strategy], report: Progress) -> dict[str, tuple[str, Choice]]:
-    proposals: dict[str, tuple[str, Choice]] = {}
+class _Proposal(NamedTuple):
+    strategy: str
+    choice: Choice
+    has_dead_zones: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.strategy}, dead zones" if self.has_dead_zones else self.strategy
+
+
+def _proposals(
+    problem: Problem, solvers: dict[str, Strategy], fit_dead_zones: bool, report: Progress
+) -> dict[str, _Proposal]:
+    """What is to be measured, by the name of its file."""
+    proposals: dict[str, _Proposal] = {}
     for done, (name, solver) in enumerate(solvers.items()):
         for number, choice in enumerate(solver.propose(problem)):
-            proposals[f"{name}-{number:02d}"] = (name, choice)
+            proposals[f"{name}-{number:02d}"] = _Proposal(name, choice)
+            if fit_dead_zones and any(max(option.layer.spec.band_steps) > 1 for option in choice.values()):
+                proposals[f"{name}-{number:02d}-dead-zones"] = _Proposal(name, choice, has_dead_zones=True)
         report("propose", done + 1, len(solvers))
     return proposals
+
+
+def _with_dead_zones(job: Job, policy: Policy) -> Policy:
+    with one_thread():
+        return dead_zones.fit_dead_zones(job.network.model, job.inputs(job.probe_batches), policy)
 
 
 def _provenance(

@@ -8,6 +8,7 @@ except ModuleNotFoundError as error:
 from fmcodec.torch.calibrate import calibrate, relative_rms
 from fmcodec.torch.candidates import Candidate
 from fmcodec.torch.code_map import CodeMap
+from fmcodec.torch.dead_zones import fit_dead_zones
 from fmcodec.torch.fold import FoldedKlt, fold_batch_norm, fold_klt, permute_inputs, permute_outputs
 from fmcodec.torch.insert import insert
 from fmcodec.torch.ops import code, decode, encode
@@ -30,6 +31,7 @@ __all__ = [
     "code",
     "decode",
     "encode",
+    "fit_dead_zones",
     "fold_batch_norm",
     "fold_klt",
     "insert",
