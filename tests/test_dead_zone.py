@@ -172,7 +172,9 @@ def test_dead_zones_of_a_policy_are_those_of_its_maps() -> None:
     assert Policy.from_json(fitted.to_json()) == fitted
     # As coded by hooks, so as simulated.
     x = torch.relu(model[0](batches[0])).detach()
-    assert torch.equal(simulate(x, fitted.layers["0"].spec), torch.from_numpy(decode(encode(x, fitted.layers["0"].spec))))
+    assert torch.equal(
+        simulate(x, fitted.layers["0"].spec), torch.from_numpy(decode(encode(x, fitted.layers["0"].spec)))
+    )
 
 
 def test_policies_that_cannot_be_fitted() -> None:
