@@ -208,8 +208,8 @@ struct KernelTable {
                          uint8_t* nonzero);
   // Writes one bit per token: 1 if it is not 0.
   void (*write_mask)(const uint8_t* tokens, size_t count, BitCursor* bits);
-  // The mask of symbols that are not 0, as write_mask does, and these symbols; returns their number. There are
-  // kSlackBytes behind them, which may be overwritten, and behind the mask and the symbols that the inverse reads.
+  // Writes the mask of symbols, as write_mask does, and copies those that are not 0; returns their number. Behind these
+  // there is room for kSlackBytes, as behind what the inverse reads.
   size_t (*pack_symbols)(const int32_t* symbols, size_t count, BitCursor* mask, int32_t* nonzero);
   void (*write_symbol_plane)(const int32_t* symbols, size_t count, uint32_t plane, BitCursor* bits);
 
