@@ -73,6 +73,7 @@ def _found_points(points: Sequence[FrontierPoint], measure: str) -> list[Point]:
     for point in points:
         value, error = {
             ACCURACY: (None if point.drop is None else -point.drop, point.drop_error),
+            "target_psnr_db": (point.target_psnr_db, None),
             "output_psnr_db": (point.output_psnr_db, None),
             DIVERGENCE: (point.divergence, point.divergence_error),
         }.get(measure, (None, None))
