@@ -6,13 +6,16 @@ from fmcodec.evaluation.text import markdown_table
 from fmcodec.search.frontier import Frontier, FrontierPoint
 
 CLASS_COLUMNS = ("divergence", "drop, points", "same answer")
-IMAGE_COLUMNS = ("PSNR, dB", "SSIM", "UQI", "PSNR to target, dB")
+IMAGE_COLUMNS = ("PSNR, dB", "SSIM", "UQI", "target, dB")
 # Left out where there is room for the rest only.
-MINOR_COLUMNS = ("predicted", "same answer", "bases")
+MINOR_COLUMNS = ("predicted", "same answer", "UQI", "bases")
 
 
 def frontier_columns(frontier: Frontier) -> tuple[str, ...]:
-    """Titles: of classifiers what happens to the answers, of other networks the likeness to the uncompressed output."""
+    """Titles: of classifiers what happens to the answers, of other networks the likeness of outputs.
+
+    PSNR, SSIM and UQI are against the uncompressed output; the last is the PSNR against the target.
+    """
     answers = CLASS_COLUMNS if _is_classifier(frontier.points[0]) else IMAGE_COLUMNS
     return ("policy", "bits/value", "predicted", *answers, "peak map", "bases", "")
 
