@@ -124,7 +124,7 @@ def test_compare_command_with_all_systems(folder: Path) -> None:
     ]
     assert {point.evaluation.images for point in comparison.points} == {12}
     assert comparison.calibration == "8 images of data.npz"
-    assert comparison.measure == "change of top-1 accuracy"
+    assert comparison.measure == "change of top-1 accuracy, points"
     table = Path("out.md").read_text()
     assert table in result.output
     measured, _, published = table.partition("\nPublished for this network")
@@ -177,6 +177,9 @@ def test_comparison_of_images(tmp_path: Path, folder: Path) -> None:
         f"{coded.output_ssim.value:.4f}",
         f"{coded.output_uqi.value:.4f}",
     ]
+    with_targets = compare(network, calibration, ArraySamples(images[2:], images[2:] / 2), {"zvc": (8,)})
+    assert with_targets.measure == "change of PSNR of the output against the target, dB"
+    assert with_targets.points[0].difference == with_targets.points[0].evaluation.coded.target_psnr_difference_db
     with pytest.raises(ValueError, match="at least one system"):
         compare(network, calibration, test, {})
 

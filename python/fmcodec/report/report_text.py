@@ -118,8 +118,7 @@ def measure(report: Report) -> str:
     """What the column of differences has."""
     if not report.points:
         return ""
-    text = Comparison(network="", calibration="", points=report.points, provenance={}).measure
-    return f"{text}, points" if text.startswith("change") else text
+    return Comparison(network="", calibration="", points=report.points, provenance={}).measure
 
 
 def runs(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -30,7 +30,7 @@ class ComparisonPoint(msgspec.Struct, frozen=True, kw_only=True):
     def difference(self) -> Estimate:
         """What coding does to the answers: see `Comparison.measure`."""
         coded = self.evaluation.coded
-        for estimate in (coded.top1_difference, coded.target_psnr_db, coded.output_psnr_db):
+        for estimate in (coded.top1_difference, coded.target_psnr_difference_db, coded.output_psnr_db):
             if estimate is not None:
                 return estimate
         assert coded.kl_nats is not None
@@ -53,9 +53,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """What the differences of the points are."""
         coded = self.points[0].evaluation.coded
         if coded.top1_difference is not None:
-            return "change of top-1 accuracy"
-        if coded.target_psnr_db is not None:
-            return "PSNR of the output against the target, dB"
+            return "change of top-1 accuracy, points"
+        if coded.target_psnr_difference_db is not None:
+            return "change of PSNR of the output against the target, dB"
         if coded.output_psnr_db is not None:
             return "PSNR of the output against the uncompressed output, dB"
         return "Kullback-Leibler divergence of the answers, nats"
@@ -181,8 +181,7 @@ def comparison_row(point: ComparisonPoint) -> tuple[str, ...]:
     """One point with the columns of `comparison_columns`; what is not known is a dash."""
     result = point.evaluation
     peak = result.peak_layer
-    is_change = result.coded.top1_difference is not None
-    unit, form = (100.0, "+.2f") if is_change else (1.0, ".3f")
+    unit, form = (1.0, ".3f") if result.coded.top1_difference is None else (100.0, "+.2f")
     return (
         point.system,
         f"{point.level:g}",
@@ -207,11 +206,10 @@ def published_rows(network: str) -> list[tuple[str, ...]]:
 
 def comparison_table(comparison: Comparison) -> str:
     """Markdown: one row for each point, then the published ones of the network."""
-    unit = ", points" if comparison.measure.startswith("change") else ""
     text = (
         f"{comparison.network}, {comparison.points[0].evaluation.images} images of "
         f"{comparison.points[0].evaluation.samples}; {comparison.calibration} to calibrate. "
-        f"Difference: {comparison.measure}{unit}, with standard error.\n\n"
+        f"Difference: {comparison.measure}, with standard error.\n\n"
     )
     rows = [comparison_row(point) for point in comparison.points]
     text += markdown_table(comparison_columns(comparison.points[0]), rows)
