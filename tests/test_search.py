@@ -353,13 +353,16 @@ def test_networks_that_give_images() -> None:
     assert qualities == sorted(qualities) and qualities[-1] > 20
     assert found.frontier.select(max_bits=8.0).output_psnr_db == qualities[-1]
     coded = evaluate(network, found.policy(points[0]), held_out).coded
-    likeness = (coded.output_psnr_db, coded.output_ssim, coded.output_uqi, coded.target_psnr_db)
-    assert None not in likeness
+    likeness, change = (coded.output_psnr_db, coded.output_ssim, coded.output_uqi), coded.target_psnr_difference_db
+    assert None not in likeness and change is not None
     values = [estimate.value for estimate in likeness if estimate is not None]
-    assert [points[0].output_psnr_db, points[0].output_ssim, points[0].output_uqi, points[0].target_psnr_db] == values
+    assert [points[0].output_psnr_db, points[0].output_ssim, points[0].output_uqi] == values
+    assert points[0].target_psnr_difference_db == change.value
+    assert points[0].target_psnr_difference_error == change.standard_error
     titles, _, row = frontier_table(found.frontier).splitlines()[:3]
     assert titles.split(" | ")[3:7] == ["PSNR, dB", "SSIM", "UQI", "target, dB"]
-    assert row.split(" | ")[3:7] == [f"{value:.{digits}f}" for value, digits in zip(values, (2, 4, 4, 2), strict=True)]
+    expected = [f"{value:.{digits}f}" for value, digits in zip(values, (2, 4, 4), strict=True)]
+    assert row.split(" | ")[3:7] == [*expected, f"{change.value:+.2f} +- {change.standard_error:.2f}"]
     with pytest.raises(ValueError, match="no accuracy to keep"):
         found.frontier.select(max_accuracy_drop=1.0)
 

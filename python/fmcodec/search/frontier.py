@@ -35,8 +35,10 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Sum over the layers of what each alone does to the output; see `fmcodec.search.divergence`.
     divergence, divergence_error
         Measured with all maps coded, and its standard error; of classifiers only.
-    output_psnr_db, output_ssim, output_uqi, target_psnr_db
-        Likeness to the uncompressed output, and to the target if there is one, of networks that give images.
+    output_psnr_db, output_ssim, output_uqi
+        Likeness to the uncompressed output, of networks that give images.
+    target_psnr_difference_db, target_psnr_difference_error
+        Their PSNR against the target less that of the uncompressed network on the same images, and its standard error.
     top1, drop, drop_error
         Top-1 accuracy in percent, the percentage points it lies below that of the uncompressed network on the same
         images, and the standard error of this difference.
@@ -63,7 +65,8 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     agreement: float | None
     output_ssim: float | None = None
     output_uqi: float | None = None
-    target_psnr_db: float | None = None
+    target_psnr_difference_db: float | None = None
+    target_psnr_difference_error: float | None = None
     is_best: bool = False
 
     @property
@@ -189,6 +192,7 @@ def frontier_point(
     answers, layers = evaluation.coded, evaluation.layers
     level_bits = sum(layer.values * policy.layers[layer.name].spec.bits for layer in layers) / evaluation.values
     difference, agreement = answers.top1_difference, answers.agreement
+    change = answers.target_psnr_difference_db
     drop_error = None if difference is None else difference.standard_error
     return FrontierPoint(
         policy=f"{name}.json",
@@ -204,7 +208,8 @@ def frontier_point(
         output_psnr_db=_value(answers.output_psnr_db),
         output_ssim=_value(answers.output_ssim),
         output_uqi=_value(answers.output_uqi),
-        target_psnr_db=_value(answers.target_psnr_db),
+        target_psnr_difference_db=_value(change),
+        target_psnr_difference_error=None if change is None else change.standard_error,
         top1=None if answers.top1 is None else 100 * answers.top1.value,
         drop=None if difference is None else -100 * difference.value,
         drop_error=None if drop_error is None else 100 * drop_error,

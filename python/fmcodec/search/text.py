@@ -14,7 +14,8 @@ MINOR_COLUMNS = ("predicted", "same answer", "UQI", "bases")
 def frontier_columns(frontier: Frontier) -> tuple[str, ...]:
     """Titles: of classifiers what happens to the answers, of other networks the likeness of outputs.
 
-    PSNR, SSIM and UQI are against the uncompressed output; the last is the PSNR against the target.
+    PSNR, SSIM and UQI are against the uncompressed output; the last is the change of that
+    against the target.
     """
     answers = CLASS_COLUMNS if _is_classifier(frontier.points[0]) else IMAGE_COLUMNS
     return ("policy", "bits/value", "predicted", *answers, "peak map", "bases", "")
@@ -47,10 +48,9 @@ def _is_classifier(point: FrontierPoint) -> bool:
 
 
 def _answers(point: FrontierPoint) -> tuple[str, ...]:
-    error = "" if point.drop_error is None else f" +- {point.drop_error:.2f}"
     return (
         _text(point.divergence, ".4f"),
-        "-" if point.drop is None else f"{point.drop + 0.0:+.2f}{error}",
+        _change(point.drop, point.drop_error),
         "-" if point.agreement is None else f"{point.agreement:.1f} %",
     )
 
@@ -60,8 +60,14 @@ def _likeness(point: FrontierPoint) -> tuple[str, ...]:
         _text(point.output_psnr_db, ".2f"),
         _text(point.output_ssim, ".4f"),
         _text(point.output_uqi, ".4f"),
-        _text(point.target_psnr_db, ".2f"),
+        _change(point.target_psnr_difference_db, point.target_psnr_difference_error),
     )
+
+
+def _change(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value + 0.0:+.2f}" + ("" if error is None else f" +- {error:.2f}")
 
 
 def _text(value: float | None, form: str) -> str:
