@@ -124,7 +124,7 @@ def test_compare_command_with_all_systems(folder: Path) -> None:
     ]
     assert {point.evaluation.images for point in comparison.points} == {12}
     assert comparison.calibration == "8 images of data.npz"
-    assert comparison.measure == "change of top-1 accuracy"
+    assert comparison.measure == "change of top-1 accuracy, points"
     table = Path("out.md").read_text()
     assert table in result.output
     measured, _, published = table.partition("\nPublished for this network")
@@ -167,9 +167,33 @@ def test_comparison_of_images(tmp_path: Path, folder: Path) -> None:
     assert fine > coarse > 10
     save_frontier(Report(comparison=comparison), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
-    assert "| zvc | 8 |" in comparison_table(comparison)
+    coded = comparison.points[0].evaluation.coded
+    assert coded.output_ssim is not None and coded.output_uqi is not None
+    titles, _, row = comparison_table(comparison).splitlines()[2:5]
+    assert titles.split(" | ")[8:11] == ["PSNR to uncompressed, dB", "SSIM", "UQI"]
+    assert row.startswith("| zvc | 8 |")
+    assert row.split(" | ")[8:11] == [
+        f"{fine:.2f}",
+        f"{coded.output_ssim.value:.4f}",
+        f"{coded.output_uqi.value:.4f}",
+    ]
+    with_targets = compare(network, calibration, ArraySamples(images[2:], images[2:] / 2), {"zvc": (8,)})
+    assert with_targets.measure == "change of PSNR of the output against the target, dB"
+    assert with_targets.points[0].difference == with_targets.points[0].evaluation.coded.target_psnr_difference_db
     with pytest.raises(ValueError, match="at least one system"):
         compare(network, calibration, test, {})
+
+
+def test_labels_of_classes_are_nothing_to_networks_that_give_images(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    np.savez("grey.npz", images=rng.integers(0, 256, (4, 1, 16, 16), dtype=np.uint8), labels=rng.integers(0, 4, 4))
+    run(
+        *("compare", "tiny_networks:denoiser", "--task", "image", "--gray", "--mean", "127", "--std", "64"),
+        *("--data", "grey.npz", "--calibration-count", "2", "--systems", "zvc", "--levels", "zvc=6"),
+        *("--json", "out.json"),
+    )
+    coded = Comparison.load("out.json").points[0].evaluation.coded
+    assert coded.output_psnr_db is not None and coded.target_psnr_db is None and coded.top1 is None
 
 
 def test_published_points() -> None:

@@ -239,6 +239,12 @@ def test_images_as_outputs() -> None:
     assert result.coded.output_uqi.value == pytest.approx(sum(uqi(reference, output)) / 3)
     assert result.uncompressed.target_psnr_db is not None
     assert result.uncompressed.output_psnr_db is None
+    after, before = psnr(images, output, 1.0), psnr(images, reference, 1.0)
+    changes = torch.tensor(after, dtype=torch.float64) - torch.tensor(before, dtype=torch.float64)
+    change = result.coded.target_psnr_difference_db
+    assert change is not None and result.uncompressed.target_psnr_difference_db is None
+    assert change.value == pytest.approx(float(changes.mean()), abs=1e-6)
+    assert change.standard_error == pytest.approx(float(changes.std()) / 3**0.5, abs=1e-6)
     assert result.coded.top1 is None
 
 

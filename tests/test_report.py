@@ -28,6 +28,7 @@ from fmcodec.report.frontier_plot import MEASURES, POLICY, Line, Point, frontier
 from fmcodec.report.layers import transform_kind, transform_name  # noqa: E402
 from fmcodec.report.report_text import policy_text  # noqa: E402
 from fmcodec.search import Frontier, FrontierPoint  # noqa: E402
+from fmcodec.search.frontier import frontier_point  # noqa: E402
 from fmcodec.systems.comparison import Comparison, compare  # noqa: E402
 from fmcodec.torch import calibrate, relative_rms  # noqa: E402
 
@@ -223,9 +224,19 @@ def test_networks_that_give_images() -> None:
     network = Network("denoiser", model, centred, {"0": MapSite(activation="relu")}, input_size=0, task="image")
     images = torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8)
     policy = Policy(layers={name: LayerPolicy(CodecSpec(step=0.05)) for name in network.maps})
-    report = Report(evaluation=evaluate(network, policy, ArraySamples(images)), policy=policy)
-    page = render_report(report)
+    evaluation = evaluate(network, policy, ArraySamples(images))
+    found = frontier_point("one", "lagrangian", policy, evaluation, 2.0, 1e-3)
+    found = msgspec.structs.replace(found, target_psnr_difference_db=-0.625, target_psnr_difference_error=0.125)
+    frontier = Frontier(network="denoiser", images=4, top1=None, provenance={}, points=(found,))
+    page = render_report(Report(evaluation=evaluation, policy=policy, frontier=frontier))
     assert "PSNR against the uncompressed output, dB" in page
+    assert "change of PSNR against the target, dB" in page
+    coded = evaluation.coded
+    assert coded.output_ssim is not None and coded.output_uqi is not None
+    ssim, uqi = f"{coded.output_ssim.value:.4f}", f"{coded.output_uqi.value:.4f}"
+    assert page.count(f"<td>{ssim}</td><td>{uqi}</td>") == 2  # of the evaluated policy, and of the search
+    assert f"UQI {uqi}" in page
+    assert "<td>-0.62 +- 0.12</td>" in page
     assert "divergence of the answers" not in page
     assert "Top-1" not in page
 

@@ -29,6 +29,7 @@ from fmcodec.search.divergence import divergence
 from fmcodec.search.options import LayerOptions, with_dead_zones
 from fmcodec.search.path import equal_slope_path
 from fmcodec.search.problem import curves_of
+from fmcodec.search.search import DIVERGENCE_RANGES
 from fmcodec.search.sensitivity import channel_gradients, channel_weights
 from fmcodec.search.text import frontier_table
 from fmcodec.torch import Candidate
@@ -359,20 +360,35 @@ def test_networks_that_give_images() -> None:
     torch.manual_seed(6)
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
     network = Network("filter", model, centred, {"0": MapSite(activation="relu")}, task="image", input_size=16)
+    images = tiny_samples(8, 2).images(0, 8)
+    held_out = ArraySamples(images, images / 255)
     found = search(
         network,
         ArraySamples(tiny_samples(8, 1).images(0, 8)),
-        ArraySamples(tiny_samples(8, 2).images(0, 8)),
-        grid=SMALL,
+        held_out,
+        grid=msgspec.structs.replace(SMALL, relative_steps=(0.01, 0.1, 0.4)),
         points=3,
         sensitivity="noise",
     )
     points = found.frontier.points
+    # From 20 dB below the energy of the output to 50 dB: with other numbers the coarsest would be far off.
+    ends = [points[0].predicted_divergence, points[-1].predicted_divergence]
+    assert DIVERGENCE_RANGES["image"][0] / 10 < ends[1] < ends[0] < 3 * DIVERGENCE_RANGES["image"][1]
     assert len(points) > 1 and all(point.divergence is None and point.drop is None for point in points)
     qualities = [point.output_psnr_db or 0.0 for point in points if point.is_best]
     assert qualities == sorted(qualities) and qualities[-1] > 20
     assert found.frontier.select(max_bits=8.0).output_psnr_db == qualities[-1]
-    assert "dB" in frontier_table(found.frontier)
+    coded = evaluate(network, found.policy(points[0]), held_out).coded
+    likeness, change = (coded.output_psnr_db, coded.output_ssim, coded.output_uqi), coded.target_psnr_difference_db
+    assert None not in likeness and change is not None
+    values = [estimate.value for estimate in likeness if estimate is not None]
+    assert [points[0].output_psnr_db, points[0].output_ssim, points[0].output_uqi] == values
+    assert points[0].target_psnr_difference_db == change.value
+    assert points[0].target_psnr_difference_error == change.standard_error
+    titles, _, row = frontier_table(found.frontier).splitlines()[:3]
+    assert titles.split(" | ")[3:7] == ["PSNR, dB", "SSIM", "UQI", "target, dB"]
+    expected = [f"{value:.{digits}f}" for value, digits in zip(values, (2, 4, 4), strict=True)]
+    assert row.split(" | ")[3:7] == [*expected, f"{change.value:+.2f} +- {change.standard_error:.2f}"]
     with pytest.raises(ValueError, match="no accuracy to keep"):
         found.frontier.select(max_accuracy_drop=1.0)
 

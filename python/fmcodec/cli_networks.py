@@ -235,8 +235,11 @@ def network_of(model: str, options: dict[str, Any]) -> Network:
 
 
 def samples_of(path: Path, network: Network, options: dict[str, Any]) -> Samples:
-    """Images for a network, by the option gray."""
+    """Images for a network, by the option gray; labels of classes are left out if the network gives images."""
     from fmcodec.evaluation import load_samples
 
     mode = "L" if options["gray"] else "RGB"
-    return load_samples(path, size=network.input_size, class_count=network.class_count, mode=mode)
+    samples = load_samples(path, size=network.input_size, class_count=network.class_count, mode=mode)
+    if network.task == "image" and samples.targets is not None and samples.targets.dim() == 1:
+        samples.targets = None
+    return samples

@@ -154,15 +154,16 @@ def _print(frontier: Frontier) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fmcodec.search.text import COLUMNS, frontier_rows
+    from fmcodec.search.text import MINOR_COLUMNS, frontier_columns, frontier_rows
 
     accuracy = "" if frontier.top1 is None else f", top-1 of the uncompressed network {frontier.top1:.1f} %"
     title = f"{frontier.network}: {frontier.images} images{accuracy}"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title)
     # All columns are in frontier.md; these fit a terminal.
-    shown = [index for index, column in enumerate(COLUMNS) if column not in ("predicted", "same answer", "bases")]
+    columns = frontier_columns(frontier)
+    shown = [index for index, column in enumerate(columns) if column not in MINOR_COLUMNS]
     for index in shown:
-        table.add_column(COLUMNS[index], justify="right" if 0 < index < len(COLUMNS) - 1 else "left", no_wrap=True)
+        table.add_column(columns[index], justify="right" if 0 < index < len(columns) - 1 else "left", no_wrap=True)
     for row in frontier_rows(frontier):
         table.add_row(*(row[index] for index in shown))
     Console().print(table)

@@ -32,6 +32,8 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
         Kullback-Leibler divergence of the softmax of the output from that of the uncompressed network.
     target_psnr_db, target_ssim, target_uqi
         Likeness of output and target image.
+    target_psnr_difference_db
+        This ratio less that of the uncompressed network, on the same images.
     output_psnr_db, output_ssim, output_uqi
         Likeness of output and uncompressed output; 200 dB stand for equality.
     """
@@ -45,6 +47,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     target_psnr_db: Estimate | None = None
     target_ssim: Estimate | None = None
     target_uqi: Estimate | None = None
+    target_psnr_difference_db: Estimate | None = None
     output_psnr_db: Estimate | None = None
     output_ssim: Estimate | None = None
     output_uqi: Estimate | None = None
@@ -244,6 +247,9 @@ def _answers(record: AnswerRecord, reference: AnswerRecord | None) -> Answers:
         target_psnr_db=of(record.target_psnr_db),
         target_ssim=of(record.target_ssim),
         target_uqi=of(record.target_uqi),
+        target_psnr_difference_db=(
+            None if reference is None else difference(record.target_psnr_db, reference.target_psnr_db)
+        ),
         output_psnr_db=of(record.output_psnr_db),
         output_ssim=of(record.output_ssim),
         output_uqi=of(record.output_uqi),

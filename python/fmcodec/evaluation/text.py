@@ -15,6 +15,7 @@ ANSWER_TITLES = {
     "agreement": ("same class as uncompressed", True),
     "kl_nats": ("divergence from uncompressed, nats", False),
     "target_psnr_db": ("PSNR against the target, dB", False),
+    "target_psnr_difference_db": ("PSNR against the target less uncompressed, dB", False),
     "target_ssim": ("SSIM against the target", False),
     "target_uqi": ("UQI against the target", False),
     "output_psnr_db": ("PSNR against uncompressed, dB", False),

@@ -17,7 +17,7 @@ ACCURACY = "top1_difference"
 DIVERGENCE = "kl_nats"
 MEASURES = {
     ACCURACY: ("change of top-1 accuracy, points", 100.0),
-    "target_psnr_db": ("PSNR against the target, dB", 1.0),
+    "target_psnr_difference_db": ("change of PSNR against the target, dB", 1.0),
     "output_psnr_db": ("PSNR against the uncompressed output, dB", 1.0),
     DIVERGENCE: ("divergence of the answers, nats", 1.0),
 }
@@ -73,6 +73,7 @@ def _found_points(points: Sequence[FrontierPoint], measure: str) -> list[Point]:
     for point in points:
         value, error = {
             ACCURACY: (None if point.drop is None else -point.drop, point.drop_error),
+            "target_psnr_difference_db": (point.target_psnr_difference_db, point.target_psnr_difference_error),
             "output_psnr_db": (point.output_psnr_db, None),
             DIVERGENCE: (point.divergence, point.divergence_error),
         }.get(measure, (None, None))

@@ -56,6 +56,9 @@ def _answer_tiles(report: Report) -> list[tuple[str, str, str]]:
         )
     if coded.output_psnr_db is not None:
         found.append(("PSNR, dB", f"{coded.output_psnr_db.value:.2f}", "against the uncompressed output"))
+    if coded.output_ssim is not None and coded.output_uqi is not None:
+        note = f"against the uncompressed output; UQI {coded.output_uqi.value:.4f}"
+        found.append(("SSIM", f"{coded.output_ssim.value:.4f}", note))
     if coded.target_psnr_db is not None:
         found.append(("PSNR, dB", f"{coded.target_psnr_db.value:.2f}", "against the target"))
     return found
@@ -115,8 +118,7 @@ def measure(report: Report) -> str:
     """What the column of differences has."""
     if not report.points:
         return ""
-    text = Comparison(network="", calibration="", points=report.points, provenance={}).measure
-    return f"{text}, points" if text.startswith("change") else text
+    return Comparison(network="", calibration="", points=report.points, provenance={}).measure
 
 
 def runs(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -14,10 +14,8 @@ from fmcodec.report.frontier_plot import POLICY
 from fmcodec.report.layers import transform_name
 from fmcodec.report.report import Report, system_name
 from fmcodec.report.result import LayerResult
-from fmcodec.search.text import COLUMNS as FRONTIER_COLUMNS
-from fmcodec.search.text import frontier_rows
-from fmcodec.systems.comparison import COLUMNS as COMPARISON_COLUMNS
-from fmcodec.systems.comparison import PUBLISHED_COLUMNS, comparison_row, published_rows
+from fmcodec.search.text import frontier_columns, frontier_rows
+from fmcodec.systems.comparison import PUBLISHED_COLUMNS, comparison_columns, comparison_row, published_rows
 
 TITLES = {
     "systems": "Rate and answers of every system",
@@ -71,7 +69,7 @@ def report_tables(report: Report) -> dict[str, Table]:
     """All tables of a report for which there are numbers, by the keys of `TITLES`."""
     tables: dict[str, Table] = {}
     if report.frontier is not None:
-        tables["search"] = Table(FRONTIER_COLUMNS, frontier_rows(report.frontier))
+        tables["search"] = Table(frontier_columns(report.frontier), frontier_rows(report.frontier))
     published = published_rows(report.network) if report.lines else []
     if published:
         tables["published"] = Table(PUBLISHED_COLUMNS, published, texts=("source",))
@@ -95,7 +93,7 @@ def systems_table(report: Report) -> Table:
         cells = comparison_row(point)
         level = "" if point.system == POLICY else cells[1]
         rows.append((cells[0], level, *cells[2:], *_energy_cells(report.cost, system_name(point))))
-    return Table((*COMPARISON_COLUMNS, "DRAM, mJ", "of 8 bits"), rows)
+    return Table((*comparison_columns(report.points[0]), "DRAM, mJ", "of 8 bits"), rows)
 
 
 def _energy_cells(cost: NetworkCost | None, system: str) -> tuple[str, str]:

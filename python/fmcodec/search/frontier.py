@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from fmcodec.errors import FmcodecError, UnsupportedVersionError
+from fmcodec.evaluation.metrics import Estimate
 from fmcodec.evaluation.result import Evaluation
 from fmcodec.policy import Policy
 
@@ -34,8 +35,10 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Sum over the layers of what each alone does to the output; see `fmcodec.search.divergence`.
     divergence, divergence_error
         Measured with all maps coded, and its standard error; of classifiers only.
-    output_psnr_db
+    output_psnr_db, output_ssim, output_uqi
         Likeness to the uncompressed output, of networks that give images.
+    target_psnr_difference_db, target_psnr_difference_error
+        Their PSNR against the target less that of the uncompressed network on the same images, and its standard error.
     top1, drop, drop_error
         Top-1 accuracy in percent, the percentage points it lies below that of the uncompressed network on the same
         images, and the standard error of this difference.
@@ -60,6 +63,10 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     drop: float | None
     drop_error: float | None
     agreement: float | None
+    output_ssim: float | None = None
+    output_uqi: float | None = None
+    target_psnr_difference_db: float | None = None
+    target_psnr_difference_error: float | None = None
     is_best: bool = False
 
     @property
@@ -185,6 +192,7 @@ def frontier_point(
     answers, layers = evaluation.coded, evaluation.layers
     level_bits = sum(layer.values * policy.layers[layer.name].spec.bits for layer in layers) / evaluation.values
     difference, agreement = answers.top1_difference, answers.agreement
+    change = answers.target_psnr_difference_db
     drop_error = None if difference is None else difference.standard_error
     return FrontierPoint(
         policy=f"{name}.json",
@@ -195,14 +203,22 @@ def frontier_point(
         peak_bits=max(layer.peak_bits or 0.0 for layer in layers),
         parameter_bytes=evaluation.parameter_bytes,
         predicted_divergence=predicted_divergence,
-        divergence=None if answers.kl_nats is None else answers.kl_nats.value,
+        divergence=_value(answers.kl_nats),
         divergence_error=None if answers.kl_nats is None else answers.kl_nats.standard_error,
-        output_psnr_db=None if answers.output_psnr_db is None else answers.output_psnr_db.value,
+        output_psnr_db=_value(answers.output_psnr_db),
+        output_ssim=_value(answers.output_ssim),
+        output_uqi=_value(answers.output_uqi),
+        target_psnr_difference_db=_value(change),
+        target_psnr_difference_error=None if change is None else change.standard_error,
         top1=None if answers.top1 is None else 100 * answers.top1.value,
         drop=None if difference is None else -100 * difference.value,
         drop_error=None if drop_error is None else 100 * drop_error,
         agreement=None if agreement is None else 100 * agreement.value,
     )
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
 
 
 def mark_best(points: list[FrontierPoint]) -> tuple[FrontierPoint, ...]:

@@ -14,7 +14,7 @@ import torch
 
 from fmcodec import __version__
 from fmcodec.evaluation.evaluate import evaluate
-from fmcodec.evaluation.network import Network
+from fmcodec.evaluation.network import Network, Task
 from fmcodec.evaluation.samples import Samples, require_apart
 from fmcodec.policy import Policy
 from fmcodec.search.frontier import Frontier, FrontierPoint, frontier_point, mark_best
@@ -25,8 +25,9 @@ from fmcodec.search.strategies import Strategy, make_strategy
 from fmcodec.search.tasks import Job, PolicyProbe, groups_of, in_order, measure_group, one_thread, pool
 from fmcodec.torch import dead_zones
 
-# In nats, hardly any answer of an ImageNet classifier changes at the one, and one of five does at the other.
-DIVERGENCE_RANGE = (0.002, 0.3)
+# Smallest and largest divergence of the policies. In nats, hardly any answer of an ImageNet classifier changes at the
+# one, and one of five does at the other. Of an image they are 50 dB below its energy and 20 dB.
+DIVERGENCE_RANGES: dict[Task, tuple[float, float]] = {"classification": (0.002, 0.3), "image": (5e-6, 5e-3)}
 
 Progress = Callable[[str, int, int], None]
 
@@ -64,7 +65,7 @@ def search(
     sensitivity: Method = "quantization",
     probe_images: int = 16,
     points: int = 10,
-    divergences: tuple[float, float] = DIVERGENCE_RANGE,
+    divergences: tuple[float, float] | None = None,
     fit_dead_zones: bool = False,
     batch_size: int = 8,
     seed: int = 0,
@@ -96,7 +97,7 @@ def search(
         Calibration images on which sensitivities are measured, rounded up to batches.
     points, divergences
         Policies that each strategy is asked for, and the smallest and largest predicted divergence they should have;
-        the others are between them in equal quotients.
+        the others are between them in equal quotients. None for those of ``DIVERGENCE_RANGES``.
     fit_dead_zones
         Whether policies are also measured with dead zones that are fitted on the probe images, as points of their own
         (`fmcodec.torch.fit_dead_zones`). What is predicted for them is that of the policies without.
@@ -128,6 +129,7 @@ def search(
     """
     if points < 1 or batch_size < 1 or probe_images < 1 or workers < 1:
         raise ValueError("points, batch_size, probe_images and workers must be at least 1")
+    divergences = divergences or DIVERGENCE_RANGES[network.task]
     if not 0 < divergences[0] <= divergences[1]:
         raise ValueError(f"divergences must be above 0 and rise, not {divergences}")
     if not strategies:

@@ -30,7 +30,7 @@ class ComparisonPoint(msgspec.Struct, frozen=True, kw_only=True):
     def difference(self) -> Estimate:
         """What coding does to the answers: see `Comparison.measure`."""
         coded = self.evaluation.coded
-        for estimate in (coded.top1_difference, coded.target_psnr_db, coded.output_psnr_db):
+        for estimate in (coded.top1_difference, coded.target_psnr_difference_db, coded.output_psnr_db):
             if estimate is not None:
                 return estimate
         assert coded.kl_nats is not None
@@ -53,9 +53,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """What the differences of the points are."""
         coded = self.points[0].evaluation.coded
         if coded.top1_difference is not None:
-            return "change of top-1 accuracy"
-        if coded.target_psnr_db is not None:
-            return "PSNR of the output against the target, dB"
+            return "change of top-1 accuracy, points"
+        if coded.target_psnr_difference_db is not None:
+            return "change of PSNR of the output against the target, dB"
         if coded.output_psnr_db is not None:
             return "PSNR of the output against the uncompressed output, dB"
         return "Kullback-Leibler divergence of the answers, nats"
@@ -149,7 +149,7 @@ def compare(
     )
 
 
-COLUMNS = (
+RATE_COLUMNS = (
     "system",
     "level",
     "bits per value",
@@ -158,19 +158,30 @@ COLUMNS = (
     "mean of layers",
     "largest map, kbit",
     "difference",
-    "agreement",
-    "KL, nats",
-    "parameters, MB",
 )
+# Titles and formats of fields of `Answers`, by what networks give.
+ANSWER_COLUMNS = {
+    "classification": {"agreement": ("agreement", ".1%"), "kl_nats": ("KL, nats", ".4f")},
+    "image": {
+        "output_psnr_db": ("PSNR to uncompressed, dB", ".2f"),
+        "output_ssim": ("SSIM", ".4f"),
+        "output_uqi": ("UQI", ".4f"),
+    },
+}
 PUBLISHED_COLUMNS = ("system", "bits per value", "change of top-1, points", "source")
 
 
+def comparison_columns(point: ComparisonPoint) -> tuple[str, ...]:
+    """Titles of a table of this point and others of the same network."""
+    answers = ANSWER_COLUMNS[point.evaluation.task].values()
+    return (*RATE_COLUMNS, *(title for title, _ in answers), "parameters, MB")
+
+
 def comparison_row(point: ComparisonPoint) -> tuple[str, ...]:
-    """One point with the columns of `COLUMNS`; what is not known is a dash."""
+    """One point with the columns of `comparison_columns`; what is not known is a dash."""
     result = point.evaluation
     peak = result.peak_layer
-    is_change = result.coded.top1_difference is not None
-    unit, form = (100.0, "+.2f") if is_change else (1.0, ".3f")
+    unit, form = (1.0, ".3f") if result.coded.top1_difference is None else (100.0, "+.2f")
     return (
         point.system,
         f"{point.level:g}",
@@ -180,8 +191,7 @@ def comparison_row(point: ComparisonPoint) -> tuple[str, ...]:
         _text(result.mean_layer_ratio, ".2f"),
         _text(None if peak is None or peak.peak_bits is None else peak.peak_bits / 1e3, ".0f"),
         _estimate_text(point.difference, unit, form),
-        _text(None if result.coded.agreement is None else result.coded.agreement.value, ".1%"),
-        _text(None if result.coded.kl_nats is None else result.coded.kl_nats.value, ".4f"),
+        *(_answer_text(getattr(result.coded, name), form) for name, (_, form) in ANSWER_COLUMNS[result.task].items()),
         _text(result.parameter_bytes / 1e6, ".2f"),
     )
 
@@ -196,13 +206,13 @@ def published_rows(network: str) -> list[tuple[str, ...]]:
 
 def comparison_table(comparison: Comparison) -> str:
     """Markdown: one row for each point, then the published ones of the network."""
-    unit = ", points" if comparison.measure.startswith("change") else ""
     text = (
         f"{comparison.network}, {comparison.points[0].evaluation.images} images of "
         f"{comparison.points[0].evaluation.samples}; {comparison.calibration} to calibrate. "
-        f"Difference: {comparison.measure}{unit}, with standard error.\n\n"
+        f"Difference: {comparison.measure}, with standard error.\n\n"
     )
-    text += markdown_table(COLUMNS, [comparison_row(point) for point in comparison.points])
+    rows = [comparison_row(point) for point in comparison.points]
+    text += markdown_table(comparison_columns(comparison.points[0]), rows)
     published = published_rows(comparison.network)
     if published:
         text += "\nPublished for this network, on other images and weights:\n\n"
@@ -216,6 +226,10 @@ def _estimate_text(estimate: Estimate, unit: float, form: str) -> str:
     if estimate.standard_error is None:
         return text
     return f"{text} +- {format(estimate.standard_error * unit, form.lstrip('+'))}"
+
+
+def _answer_text(estimate: Estimate | None, form: str) -> str:
+    return _text(None if estimate is None else estimate.value, form)
 
 
 def _text(value: float | None, form: str) -> str:
