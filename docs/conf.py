@@ -52,7 +52,8 @@ def show_file_of_the_root(_: Sphinx, name: str, source: list[str]) -> None:
     if name in ("contributing", "security"):
         text = (ROOT / f"{name.upper()}.md").read_text(encoding="utf-8")
         text = re.sub(r"\[([^\]]+)\]\(README\.md[^)]*\)", r"\1", text)
-        source[0] = text.replace("](docs/", "](").replace("](SECURITY.md", "](security.md")
+        text = text.replace("](docs/", "](")
+        source[0] = re.sub(r"\]\((CONTRIBUTING|SECURITY)\.md", lambda match: match[0].lower(), text)
 
 
 def setup(app: Sphinx) -> None:
