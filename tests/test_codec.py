@@ -92,6 +92,30 @@ def test_instruction_sets_agree_on_larger_tensors(isa: str) -> None:
         fmcodec.force_isa(isa)
 
 
+@pytest.mark.parametrize("step", [0.998037, 1.0019665])
+def test_steps_at_which_only_one_way_is_the_identity(step: float) -> None:
+    # 255 is level 255 but level 255 is the value 254; or 255 is level 254, and level 255 the value 255.
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for dtype, zero_point in (("uint8", 0), ("int8", 128)):
+        spec = CodecSpec(step=step, zero_point=zero_point)
+        decoded = fmcodec.decode(fmcodec.encode(every.view(dtype), spec))
+        assert same(decoded, reference.decode(reference.encode(every.view(dtype), spec)))
+        assert dtype == "int8" or decoded.flat[255] == 254
+
+
+@pytest.mark.parametrize("shape", [(1, 84, 49), (1, 49, 84), (3, 95, 96)])
+def test_strips_of_cells_end_at_cells_of_any_extent(shape: tuple[int, ...]) -> None:
+    # Cell 1024, the first of the second strip, is the smallest of its row in the first shape.
+    x = random_array(shape, kind="dense")
+    for spec in (
+        CodecSpec(step=0.05, bits=10, zero_point=500, spatial_size=2, block_shape=shape[1:]),
+        CodecSpec(step=0.05, bits=10, zero_point=500, spatial_size=4, exact_zeros=True, block_shape=shape[1:]),
+    ):
+        frame = fmcodec.encode(x, spec)
+        assert frame == reference.encode(x, spec)
+        assert same(fmcodec.decode(frame), reference.decode(frame))
+
+
 # --- what is lost, and what is not
 
 
