@@ -774,6 +774,7 @@ BLOCK_CASES = {
     "low bits missing": (PLAIN.replace("10 0 0000", "10 0 0100"), b"\0" + bits("01011"), "ends before its symbols"),
     "bits for zeros": (ZERO, b"\0\0", "bits are left over"),
     "patched without count": (PLAIN, b"\2\1\0\0", "patched block is too short"),
+    "a count of no patches alone": (PLAIN, b"\2" + bytes(4), "has no patches"),
     "no patches": (PLAIN, b"\2" + bytes(4) + bits("01011"), "has no patches"),
     "patches missing": (PLAIN, b"\2" + struct.pack("<IIi", 2, 0, 7) + bits("01011"), "patched block is too short"),
     "far too many patches": (PLAIN, b"\2" + struct.pack("<IIi", 2**32 - 1, 0, 7), "patched block is too short"),

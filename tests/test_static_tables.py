@@ -71,6 +71,16 @@ def test_a_residual_above_the_largest_symbol_has_no_code() -> None:
     assert kinds(x, spec) == [PATCHED]
 
 
+def test_patches_of_predicted_bands_are_residuals() -> None:
+    # Behind another class, so that their places are not those of its symbols; 0 and -1 are the ends of their range.
+    tables = Tables(class_map=(0, 1, 1), classes=(PLAIN, predicted({1: 1, 2: 1})))
+    residuals = RNG.integers(1, 3, (3, 16, 40))
+    residuals[1, 5, 7], residuals[2, 0, 0], residuals[2, 15, 39] = 0, -1, 3
+    x = np.cumsum(residuals, axis=1, dtype=np.int8)
+    x[0] = bits(16, 40)
+    assert kinds(x, CodecSpec(zero_point=128, tables=tables)) == [PATCHED]
+
+
 def test_zeros_have_no_code() -> None:
     # A patch for each is longer than a raw block.
     ones_and_twos = TableClass(mode="plain", value_lengths=(0, 1, 1))
