@@ -31,6 +31,7 @@ from strategies import (
 
 import fmcodec
 from fmcodec import CodecSpec, TableStatistics, reference
+from fmcodec.reference.choice import sequence_cost
 from fmcodec.reference.quantize import to_binary32
 from fmcodec.reference.transform import dct_matrix
 
@@ -586,6 +587,31 @@ def test_static_contexts_where_they_save_bits() -> None:
         wide.update(x.astype(np.float32))
         wide.update(np.full((4, 1, 1), 3000, np.float32))
         assert wide.build().model == "bands"
+
+
+def test_statistics_predict_what_the_reference_would() -> None:
+    # From rows that resemble the one above to rows that do not. Without negative symbols, signs cost nothing.
+    rng = np.random.default_rng(8)
+    share = np.linspace(0, 1, 40)[:, None]
+    x = rng.normal(0, 9, (40, 48, 48))
+    for row in range(1, 48):
+        x[:, row] = share * x[:, row - 1] + np.sqrt(1 - share**2) * x[:, row]
+    x = np.abs(x).astype(np.uint8)
+    statistics = TableStatistics(CodecSpec())
+    statistics.update(x)
+    tables = statistics.build()
+    symbols = x.astype(np.int64)
+    below, differences = symbols[:, 1:], np.diff(symbols, axis=1)
+    expected, with_signs = (
+        [
+            16 * sequence_cost(residual.reshape(-1), is_signed=True)
+            < 15 * sequence_cost(band.reshape(-1), is_signed=is_signed)
+            for residual, band in zip(differences, below, strict=True)
+        ]
+        for is_signed in (False, True)
+    )
+    assert [tables.classes[k].predicted for k in tables.class_map] == expected != with_signs
+    assert any(expected) and not all(expected)
 
 
 def test_statistics_that_do_not_fit() -> None:
