@@ -176,6 +176,8 @@ BASE = take_apart(fmcodec.encode(np.array([[[0, 1, 0, 1, 1]]], np.uint8)))._repl
 def test_the_frame_that_is_forged_is_valid() -> None:
     frame = BASE.build()
     assert fmcodec.decode(frame).tolist() == [[[0, 1, 0, 1, 1]]] == reference.decode(frame).tolist()
+    alone = header_case(blocks_per_group=1)
+    assert fmcodec.decode(alone).tolist() == [[[0, 1, 0, 1, 1]]] == reference.decode(alone).tolist()
 
 
 # --- whole frames
@@ -351,6 +353,9 @@ HEADER_CASES = [
         header_case(**dict.fromkeys(["images", "channels", "rows"], 2**32 - 1)),
     ),
     (CorruptStreamError, 12, "shape is too large", header_case(channels=2**24 + 1)),
+    (CorruptStreamError, 12, "shape is too large", header_case(images=2**31, rows=2**31, columns=1, rank=4)),
+    (CorruptStreamError, 32, "tile_width", header_case(images=2**31, rows=2**31 - 1, columns=1, rank=4)),
+    (CorruptStreamError, 32, "tile_width", header_case(channels=2**24, columns=1)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=0)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=2)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=2, rows=0)),
