@@ -317,6 +317,15 @@ def test_region_is_a_slice_of_the_whole(case: Case, data: st.DataObject) -> None
     assert same(part, np.ascontiguousarray(whole[region]))
 
 
+@pytest.mark.parametrize("spatial_size", [1, 2])
+def test_region_of_later_images(spatial_size: int) -> None:
+    x = random_array((4, 3, 9, 11))
+    frame = fmcodec.encode(x, CodecSpec(step=0.05, bits=10, zero_point=500, spatial_size=spatial_size))
+    whole = fmcodec.decode(frame)
+    for region in ((slice(1, 4), *[slice(None)] * 3), (slice(2, 3), slice(1, 3), slice(4, 8), slice(3, 10))):
+        assert same(fmcodec.decode(frame, region=region), np.ascontiguousarray(whole[region]))
+
+
 def test_region_reads_only_the_blocks_it_needs() -> None:
     x = random_array((3, 40, 40), "uint8")
     frame = bytearray(fmcodec.encode(x, CodecSpec(block_shape=(8, 8))))
