@@ -31,6 +31,7 @@ from strategies import (
 
 import fmcodec
 from fmcodec import CodecSpec, TableStatistics, reference
+from fmcodec.basis import Basis
 from fmcodec.reference.choice import sequence_cost
 from fmcodec.reference.quantize import to_binary32
 from fmcodec.reference.transform import dct_matrix
@@ -115,6 +116,17 @@ def test_strips_of_cells_end_at_cells_of_any_extent(shape: tuple[int, ...]) -> N
         frame = fmcodec.encode(x, spec)
         assert frame == reference.encode(x, spec)
         assert same(fmcodec.decode(frame), reference.decode(frame))
+
+
+def test_strips_of_a_klt_of_many_channels() -> None:
+    # 2240 positions: several strips, in which the kernel writes up to the next multiple of 64.
+    rng = np.random.default_rng(6)
+    basis = Basis(means=(0,) * 24, rows=rng.bytes(24 * 24), entry_bits=8)
+    spec = CodecSpec(bits=8, transform="klt", transform_size=24, basis=basis, band_steps=(9,), block_shape=(40, 56))
+    x = rng.integers(0, 256, (24, 40, 56), dtype=np.uint8)
+    frame = fmcodec.encode(x, spec)
+    assert frame == reference.encode(x, spec)
+    assert same(fmcodec.decode(frame), reference.decode(frame))
 
 
 # --- what is lost, and what is not
