@@ -31,6 +31,8 @@ from strategies import (
 
 import fmcodec
 from fmcodec import CodecSpec, TableStatistics, reference
+from fmcodec.basis import Basis
+from fmcodec.reference.choice import sequence_cost
 from fmcodec.reference.quantize import to_binary32
 from fmcodec.reference.transform import dct_matrix
 
@@ -90,6 +92,41 @@ def test_instruction_sets_agree_on_larger_tensors(isa: str) -> None:
             assert fmcodec.encode(x, spec) == frame
             assert same(fmcodec.decode(frame), decoded)
         fmcodec.force_isa(isa)
+
+
+@pytest.mark.parametrize("step", [0.998037, 1.0019665])
+def test_steps_at_which_only_one_way_is_the_identity(step: float) -> None:
+    # 255 is level 255 but level 255 is the value 254; or 255 is level 254, and level 255 the value 255.
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for dtype, zero_point in (("uint8", 0), ("int8", 128)):
+        spec = CodecSpec(step=step, zero_point=zero_point)
+        decoded = fmcodec.decode(fmcodec.encode(every.view(dtype), spec))
+        assert same(decoded, reference.decode(reference.encode(every.view(dtype), spec)))
+        assert dtype == "int8" or decoded.flat[255] == 254
+
+
+@pytest.mark.parametrize("shape", [(1, 84, 49), (1, 49, 84), (3, 95, 96)])
+def test_strips_of_cells_end_at_cells_of_any_extent(shape: tuple[int, ...]) -> None:
+    # Cell 1024, the first of the second strip, is the smallest of its row in the first shape.
+    x = random_array(shape, kind="dense")
+    for spec in (
+        CodecSpec(step=0.05, bits=10, zero_point=500, spatial_size=2, block_shape=shape[1:]),
+        CodecSpec(step=0.05, bits=10, zero_point=500, spatial_size=4, exact_zeros=True, block_shape=shape[1:]),
+    ):
+        frame = fmcodec.encode(x, spec)
+        assert frame == reference.encode(x, spec)
+        assert same(fmcodec.decode(frame), reference.decode(frame))
+
+
+def test_strips_of_a_klt_of_many_channels() -> None:
+    # 2240 positions: several strips, in which the kernel writes up to the next multiple of 64.
+    rng = np.random.default_rng(6)
+    basis = Basis(means=(0,) * 24, rows=rng.bytes(24 * 24), entry_bits=8)
+    spec = CodecSpec(bits=8, transform="klt", transform_size=24, basis=basis, band_steps=(9,), block_shape=(40, 56))
+    x = rng.integers(0, 256, (24, 40, 56), dtype=np.uint8)
+    frame = fmcodec.encode(x, spec)
+    assert frame == reference.encode(x, spec)
+    assert same(fmcodec.decode(frame), reference.decode(frame))
 
 
 # --- what is lost, and what is not
@@ -290,6 +327,15 @@ def test_region_is_a_slice_of_the_whole(case: Case, data: st.DataObject) -> None
     )
     part = fmcodec.decode(frame, spec=case.decode_spec, region=region, threads=data.draw(st.integers(1, 3)))
     assert same(part, np.ascontiguousarray(whole[region]))
+
+
+@pytest.mark.parametrize("spatial_size", [1, 2])
+def test_region_of_later_images(spatial_size: int) -> None:
+    x = random_array((4, 3, 9, 11))
+    frame = fmcodec.encode(x, CodecSpec(step=0.05, bits=10, zero_point=500, spatial_size=spatial_size))
+    whole = fmcodec.decode(frame)
+    for region in ((slice(1, 4), *[slice(None)] * 3), (slice(2, 3), slice(1, 3), slice(4, 8), slice(3, 10))):
+        assert same(fmcodec.decode(frame, region=region), np.ascontiguousarray(whole[region]))
 
 
 def test_region_reads_only_the_blocks_it_needs() -> None:
@@ -562,6 +608,31 @@ def test_static_contexts_where_they_save_bits() -> None:
         wide.update(x.astype(np.float32))
         wide.update(np.full((4, 1, 1), 3000, np.float32))
         assert wide.build().model == "bands"
+
+
+def test_statistics_predict_what_the_reference_would() -> None:
+    # From rows that resemble the one above to rows that do not. Without negative symbols, signs cost nothing.
+    rng = np.random.default_rng(8)
+    share = np.linspace(0, 1, 40)[:, None]
+    x = rng.normal(0, 9, (40, 48, 48))
+    for row in range(1, 48):
+        x[:, row] = share * x[:, row - 1] + np.sqrt(1 - share**2) * x[:, row]
+    x = np.abs(x).astype(np.uint8)
+    statistics = TableStatistics(CodecSpec())
+    statistics.update(x)
+    tables = statistics.build()
+    symbols = x.astype(np.int64)
+    below, differences = symbols[:, 1:], np.diff(symbols, axis=1)
+    expected, with_signs = (
+        [
+            16 * sequence_cost(residual.reshape(-1), is_signed=True)
+            < 15 * sequence_cost(band.reshape(-1), is_signed=is_signed)
+            for residual, band in zip(differences, below, strict=True)
+        ]
+        for is_signed in (False, True)
+    )
+    assert [tables.classes[k].predicted for k in tables.class_map] == expected != with_signs
+    assert any(expected) and not all(expected)
 
 
 def test_statistics_that_do_not_fit() -> None:

@@ -176,6 +176,8 @@ BASE = take_apart(fmcodec.encode(np.array([[[0, 1, 0, 1, 1]]], np.uint8)))._repl
 def test_the_frame_that_is_forged_is_valid() -> None:
     frame = BASE.build()
     assert fmcodec.decode(frame).tolist() == [[[0, 1, 0, 1, 1]]] == reference.decode(frame).tolist()
+    alone = header_case(blocks_per_group=1)
+    assert fmcodec.decode(alone).tolist() == [[[0, 1, 0, 1, 1]]] == reference.decode(alone).tolist()
 
 
 # --- whole frames
@@ -351,6 +353,9 @@ HEADER_CASES = [
         header_case(**dict.fromkeys(["images", "channels", "rows"], 2**32 - 1)),
     ),
     (CorruptStreamError, 12, "shape is too large", header_case(channels=2**24 + 1)),
+    (CorruptStreamError, 12, "shape is too large", header_case(images=2**31, rows=2**31, columns=1, rank=4)),
+    (CorruptStreamError, 32, "tile_width", header_case(images=2**31, rows=2**31 - 1, columns=1, rank=4)),
+    (CorruptStreamError, 32, "tile_width", header_case(channels=2**24, columns=1)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=0)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=2)),
     (CorruptStreamError, 28, "tile_height is out of range", header_case(tile_height=2, rows=0)),
@@ -770,6 +775,7 @@ BLOCK_CASES = {
     "low bits missing": (PLAIN.replace("10 0 0000", "10 0 0100"), b"\0" + bits("01011"), "ends before its symbols"),
     "bits for zeros": (ZERO, b"\0\0", "bits are left over"),
     "patched without count": (PLAIN, b"\2\1\0\0", "patched block is too short"),
+    "a count of no patches alone": (PLAIN, b"\2" + bytes(4), "has no patches"),
     "no patches": (PLAIN, b"\2" + bytes(4) + bits("01011"), "has no patches"),
     "patches missing": (PLAIN, b"\2" + struct.pack("<IIi", 2, 0, 7) + bits("01011"), "patched block is too short"),
     "far too many patches": (PLAIN, b"\2" + struct.pack("<IIi", 2**32 - 1, 0, 7), "patched block is too short"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fmcodec
-from fmcodec import CodecSpec, FmcodecError, reference
+from fmcodec import CodecSpec, FmcodecError, TableClass, Tables, reference
 from fmcodec.reference import lattice
 
 SPEC = CodecSpec(effort=3)
@@ -51,6 +53,20 @@ def test_damage_with_many_lanes(isa: str) -> None:
         damaged[head : head + 4] = reference.crc32c(bytes(damaged[:head])).to_bytes(4, "little")
         with pytest.raises(FmcodecError):
             fmcodec.decode(bytes(damaged))
+
+
+def test_patches_are_of_their_own_block() -> None:
+    # Two blocks of a group, each of which begins with a symbol that has no weight.
+    seen = TableClass(mode="rans", weights=(12, 20))
+    spec = CodecSpec(block_shape=(8, 8), tables=Tables(model="neighbours", class_map=(0,) * 97, classes=(seen,)))
+    x = np.random.default_rng(1).integers(0, 2, (2, 8, 16), dtype=np.uint8)
+    x[0, 0, [0, 8]] = 9
+    frame = fmcodec.encode(x, spec)
+    assert frame == reference.encode(x, spec)
+    np.testing.assert_array_equal(fmcodec.decode(frame), x)
+    for block in fmcodec.inspect(frame).blocks:
+        kind, count, place, symbol = struct.unpack_from("<B3I", frame, block.offset)
+        assert (kind, count, place, symbol) == (2, 1, 0, 9)
 
 
 @given(st.integers(1, 3), st.integers(1, 19), st.integers(1, 19))

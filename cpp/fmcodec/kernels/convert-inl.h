@@ -12,6 +12,7 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
+#include <type_traits>
 
 HWY_BEFORE_NAMESPACE();
 namespace fmc {
@@ -106,8 +107,8 @@ struct Int8Like {
     return hn::ConvertTo(F32(), hn::PromoteTo(I32(), hn::LoadU(hn::Rebind<T, I32>(), p)));
   }
   static HWY_INLINE void store(VF v, T* p) {
-    const VF low = hn::Set(F32(), sizeof(T) == 1 && static_cast<T>(-1) < static_cast<T>(0) ? -128.0f : 0.0f);
-    const VF high = hn::Set(F32(), sizeof(T) == 1 && static_cast<T>(-1) < static_cast<T>(0) ? 127.0f : 255.0f);
+    const VF low = hn::Set(F32(), std::is_signed_v<T> ? -128.0f : 0.0f);
+    const VF high = hn::Set(F32(), std::is_signed_v<T> ? 127.0f : 255.0f);
     const VI rounded = hn::NearestInt(hn::Min(hn::Max(v, low), high));
     hn::StoreU(hn::DemoteTo(hn::Rebind<T, I32>(), rounded), hn::Rebind<T, I32>(), p);
   }

@@ -45,6 +45,7 @@ HWY_INLINE size_t add_strips(D d, uint8_t* tokens, size_t columns, size_t count,
 }
 
 HWY_ATTR void add_above(uint8_t* tokens, size_t columns, size_t count) {
+  if (count <= columns) return;  // strips would begin behind the only row
   size_t column = 0;
 #if HWY_TARGET != HWY_SCALAR
   column = add_strips(U8(), tokens, columns, count, column);
