@@ -154,24 +154,25 @@ def small_network() -> nn.Sequential:
 def test_dead_zones_of_a_policy_are_those_of_its_maps() -> None:
     model = small_network()
     batches = [torch.randn(2, 3, 12, 12), torch.randn(1, 3, 12, 12)]
-    coarse = CodecSpec(step=1 / 16, bits=10, band_steps=(16,), effort=3)
+    coarse = CodecSpec(step=1 / 16, zero_point=512, bits=10, band_steps=(16,), effort=3)
     layers = {
-        "0": LayerPolicy(coarse, activation="relu"),
+        "0": LayerPolicy(coarse),
+        "1": LayerPolicy(coarse.replace(zero_point=0)),
         "2": LayerPolicy(CodecSpec(step=0.5, zero_point=128)),
     }
     policy = Policy(layers=layers, provenance={"made": "by hand"})
     fitted = fit_dead_zones(model, batches, policy)
     statistics = TableStatistics(coarse)
     for batch in batches:
-        statistics.update(torch.relu(model[0](batch)).detach())
+        statistics.update(model[0](batch).detach())
     assert fitted.layers["0"].spec == coarse.replace(dead_zone=statistics.dead_zone())
     assert len(set(fitted.layers["0"].spec.dead_zones)) > 1
-    # Without band steps there is nothing to widen.
-    assert fitted.layers["2"] == layers["2"]
+    # After the ReLU there is one sign, and without band steps nothing to widen.
+    assert fitted.layers["1"] == layers["1"] and fitted.layers["2"] == layers["2"]
     assert fitted.provenance == {"made": "by hand", "dead_zones": "fmcodec.torch.fit_dead_zones: 2 batches"}
     assert Policy.from_json(fitted.to_json()) == fitted
     # As coded by hooks, so as simulated.
-    x = torch.relu(model[0](batches[0])).detach()
+    x = model[0](batches[0]).detach()
     assert torch.equal(
         simulate(x, fitted.layers["0"].spec), torch.from_numpy(decode(encode(x, fitted.layers["0"].spec)))
     )
@@ -179,12 +180,12 @@ def test_dead_zones_of_a_policy_are_those_of_its_maps() -> None:
 
 def test_policies_that_cannot_be_fitted() -> None:
     model, x = small_network(), torch.randn(1, 3, 8, 8)
-    statistics = TableStatistics(CodecSpec(band_steps=(2,)))
-    statistics.update(torch.relu(model[0](x)).detach())
-    static = Policy(layers={"0": LayerPolicy(statistics.spec.replace(tables=statistics.build()), activation="relu")})
+    statistics = TableStatistics(CodecSpec(zero_point=128, band_steps=(2,)))
+    statistics.update(model[0](x).detach())
+    static = Policy(layers={"0": LayerPolicy(statistics.spec.replace(tables=statistics.build()))})
     with pytest.raises(ValueError, match="static tables, which are for its present dead zones"):
         fit_dead_zones(model, [x], static)
-    adaptive = Policy(layers={"0": LayerPolicy(statistics.spec, activation="relu")})
+    adaptive = Policy(layers={"0": LayerPolicy(statistics.spec)})
     with pytest.raises(ValueError, match="batches must not be empty"):
         fit_dead_zones(model, [], adaptive)
     absent = Policy(layers={"5": LayerPolicy(statistics.spec)})

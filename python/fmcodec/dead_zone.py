@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from fmcodec.spec import CodecSpec
+
 Numbers = npt.NDArray[np.float64]
 
 # At high rates the squared error is a twelfth of the step squared and a bit halves the step, so one more bit saves this
@@ -15,6 +17,11 @@ SQUARED_STEPS_PER_BIT = math.log(2) / 6
 CANDIDATES = np.arange(50, 101) / 100
 # Above, the best dead zone is 0.5 anyway.
 LEAST_SCALE, LARGEST_SCALE = 1e-3, 1e2
+
+
+def has_both_signs(spec: CodecSpec) -> bool:
+    """Whether coefficients may be negative: not those of an untransformed map whose levels begin at 0."""
+    return spec.transform != "identity" or spec.spatial_size > 1 or spec.zero_point > 0
 
 
 def rate_dead_zones(

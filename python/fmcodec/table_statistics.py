@@ -8,7 +8,7 @@ import numpy as np
 
 from fmcodec import _core
 from fmcodec.arrays import as_tensor, check_layout, dtype_code
-from fmcodec.dead_zone import rate_dead_zones
+from fmcodec.dead_zone import has_both_signs, rate_dead_zones
 from fmcodec.reference.transform import band_dead_zone, first_flag_band, transform_groups
 from fmcodec.spec import CodecSpec, Tables, native_spec, tables_of_native
 
@@ -68,8 +68,7 @@ class TableStatistics:
         groups = transform_groups(spec, channels)
         kept = [(group, k) for group in groups for k in range(group.kept)]
         present = [band_dead_zone(spec, group, k) for group, k in kept]
-        is_signed = spec.transform != "identity" or spec.spatial_size > 1 or spec.zero_point > 0
-        found = rate_dead_zones(sums / (positions * places), present, is_signed=is_signed)
+        found = rate_dead_zones(sums / (positions * places), present, is_signed=has_both_signs(spec))
         dead_zones = np.full(channels, 0.5)
         dead_zones[[group.first_input + k for group, k in kept]] = found
         return tuple(dead_zones.tolist())

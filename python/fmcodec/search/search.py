@@ -208,7 +208,7 @@ def _proposals(
     for done, (name, solver) in enumerate(solvers.items()):
         for number, choice in enumerate(solver.propose(problem)):
             proposals[f"{name}-{number:02d}"] = _Proposal(name, choice)
-            if fit_dead_zones and any(max(option.layer.spec.band_steps) > 1 for option in choice.values()):
+            if fit_dead_zones and any(dead_zones.can_fit(option.layer.spec) for option in choice.values()):
                 proposals[f"{name}-{number:02d}-dead-zones"] = _Proposal(name, choice, has_dead_zones=True)
         report("propose", done + 1, len(solvers))
     return proposals

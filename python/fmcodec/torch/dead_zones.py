@@ -10,9 +10,16 @@ import torch
 from torch import nn
 
 from fmcodec import TableStatistics
+from fmcodec.dead_zone import has_both_signs
 from fmcodec.policy import Policy
+from fmcodec.spec import CodecSpec
 from fmcodec.torch.observe import run
 from fmcodec.torch.wrap import activate
+
+
+def can_fit(spec: CodecSpec) -> bool:
+    """Whether `fit_dead_zones` changes a layer."""
+    return max(spec.band_steps) > 1 and has_both_signs(spec)
 
 
 def fit_dead_zones(model: nn.Module, batches: Iterable[Any], policy: Policy) -> Policy:
@@ -20,7 +27,8 @@ def fit_dead_zones(model: nn.Module, batches: Iterable[Any], policy: Policy) -> 
 
     Streams become smaller and errors larger, more so the fewer symbols of a map are not 0: the policy moves along the
     frontier of bits and accuracy, and at few bits to a better one (docs/transforms.md). Layers without band steps above
-    1 stay as they are, since their values are rounded before there are coefficients.
+    1 stay as they are, since their values are rounded before there are coefficients; and those whose coefficients have
+    one sign, as after a ReLU: pulled towards 0 all in one direction, they would shift the sums of the next layer.
 
     Parameters
     ----------
@@ -45,7 +53,7 @@ def fit_dead_zones(model: nn.Module, batches: Iterable[Any], policy: Policy) -> 
     """
     if any(layer.spec.tables is not None for layer in policy.layers.values()):
         raise ValueError("the policy has static tables, which are for its present dead zones: calibrate without them")
-    fitted = {name: layer for name, layer in policy.layers.items() if max(layer.spec.band_steps) > 1}
+    fitted = {name: layer for name, layer in policy.layers.items() if can_fit(layer.spec)}
     # All magnitudes are counted at any effort; this one looks at nothing that takes long.
     statistics = {name: TableStatistics(layer.spec.replace(effort=1)) for name, layer in fitted.items()}
 
