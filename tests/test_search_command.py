@@ -59,6 +59,14 @@ def test_search_writes_policies_and_a_report(data: Path, tmp_path: Path) -> None
     assert fields["points"][0]["bits_per_value"] == frontier.points[0].bits_per_value
 
 
+def test_dead_zones_are_fitted_if_asked_for(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "found"
+    result = run(NETWORK, "--data", data, "--output", output, *FAST, "--strategy", "uniform", "--fit-dead-zones")
+    assert result.exit_code == 0, result.output
+    strategies = {point.strategy for point in Frontier.load(output / "frontier.json").points}
+    assert strategies == {"uniform", "uniform, dead zones"}
+
+
 def test_options_reach_the_search(data: Path, tmp_path: Path) -> None:
     result = run(
         *(NETWORK, "--data", data, "--output", tmp_path / "found", *FAST, "--multiplier-free", "--effort", "1"),
@@ -68,7 +76,6 @@ def test_options_reach_the_search(data: Path, tmp_path: Path) -> None:
             "serial",
             "--dead-zone",
             "0.6",
-            "--fit-dead-zones",
             "--max-drop",
             "100",
             "--objective",
@@ -77,7 +84,7 @@ def test_options_reach_the_search(data: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     frontier = Frontier.load(tmp_path / "found" / "frontier.json")
-    assert {point.strategy for point in frontier.points} == {"uniform", "uniform, dead zones", "bitwidth"}
+    assert {point.strategy for point in frontier.points} == {"uniform", "bitwidth"}
     for point in frontier.points:
         for layer in Policy.load(tmp_path / "found" / point.policy).layers.values():
             assert layer.spec.code_layout == "serial" and layer.spec.effort == 1

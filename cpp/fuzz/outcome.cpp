@@ -25,10 +25,12 @@ uint32_t Outcome::digest() const {
 }
 
 MutableTensorView dense_view(void* data, Dtype dtype, Layout layout, const TensorShape& shape) {
-  const auto channels = static_cast<int64_t>(shape.channels), rows = static_cast<int64_t>(shape.rows),
-             columns = static_cast<int64_t>(shape.columns);
-  if (layout == Layout::kNchw) return {data, dtype, shape, channels * rows * columns, rows * columns, columns, 1};
-  return {data, dtype, shape, channels * rows * columns, 1, columns * channels, channels};
+  // A tensor without images may have any extents: their product then wraps.
+  const auto image = static_cast<int64_t>(shape.channels * shape.positions());
+  const auto plane = static_cast<int64_t>(shape.positions()), row = static_cast<int64_t>(shape.columns);
+  if (layout == Layout::kNchw) return {data, dtype, shape, image, plane, row, 1};
+  const auto channels = static_cast<int64_t>(shape.channels);
+  return {data, dtype, shape, image, 1, row * channels, channels};
 }
 
 Outcome decode_whole(Bytes bytes, const Spec* external_spec) {
