@@ -905,6 +905,18 @@ def test_raw_blocks_at_their_limits() -> None:
 # --- limits
 
 
+def test_extents_of_no_images() -> None:
+    # Without images there are no values, whatever the other extents are; numpy has a limit of its own.
+    header = BASE.header._replace(
+        rank=4, images=0, channels=2**24, rows=2**32 - 1, columns=2**32 - 1, index_count=0, payload_size=0
+    )
+    frame = Parts(header, BASE.section, []).build()
+    assert fmcodec.inspect(frame).shape == (0, 2**24, 2**32 - 1, 2**32 - 1)
+    for decode in (fmcodec.decode, reference.decode):
+        with pytest.raises(LimitExceededError, match="numpy cannot hold an array of shape"):
+            decode(frame)
+
+
 def test_max_bytes() -> None:
     x = np.ones((2, 3, 5), np.float16)
     frame = fmcodec.encode(x)

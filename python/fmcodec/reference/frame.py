@@ -9,7 +9,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fmcodec.errors import ChecksumError, CorruptStreamError, TruncatedStreamError, UnsupportedVersionError
+from fmcodec.errors import (
+    ChecksumError,
+    CorruptStreamError,
+    LimitExceededError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
 from fmcodec.reference.bits import IntArray
 from fmcodec.reference.blocks import BlockCoder
 from fmcodec.reference.choice import choose_tables
@@ -304,7 +310,11 @@ class _PartReader:
 def _values(parts: _PartReader, header: Header, spec: CodecSpec) -> NDArray[Any]:
     """Sections 9 and 5 to 3: images by channels by rows by columns."""
     shape = (header.channels, header.images, header.rows, header.columns)
-    levels = np.zeros(shape, dtype=np.int64)
+    try:
+        levels = np.zeros(shape, dtype=np.int64)
+    except ValueError as error:
+        # Without values, but with other extents whose product numpy cannot hold.
+        raise LimitExceededError(f"numpy cannot hold an array of shape {shape}") from error
     if header.value_count:
         all_symbols = _read_symbols(parts, header, spec)
         symbols, flags = np.split(all_symbols, [first_flag_band(spec, header.channels)])
