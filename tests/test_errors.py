@@ -837,6 +837,16 @@ def test_serial_block(name: str) -> None:
     assert fmcodec.decode(valid.build()).tolist() == reference.decode(valid.build()).tolist() == [[[0] * 5]]
 
 
+def test_block_that_ends_inside_a_later_node() -> None:
+    # Five tokens that all go right: five bits of the root, then a plane of five of which there are three.
+    table_class = TableClass(mode="plain", value_lengths=(1, 2, 2))
+    section = reference.write_class_section(Tables(class_map=(0,), classes=(table_class,)), 0)
+    whole = BASE._replace(payload=[section, b"\0" + bits("11111 01010")])
+    assert fmcodec.decode(whole.build()).tolist() == [[[1, 2, 1, 2, 1]]] == reference.decode(whole.build()).tolist()
+    short = BASE._replace(payload=[section, b"\0" + bits("11111 010")])
+    expect(CorruptStreamError, short.offset(1), "ends before its symbols", short.build())
+
+
 def masked_class(mask_bytes: dict[int, int]) -> bytes:
     """A class section with a masked class: lengths of the mask bytes, and the values 1 and 2 of one bit each."""
     lengths = [mask_bytes.get(token, 0) for token in range(max(mask_bytes) + 1)]
