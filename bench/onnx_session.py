@@ -9,7 +9,6 @@ weights, and looked at with the photographs of the demo. Times are medians of pa
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from timing import median_seconds
 
 from fmcodec import CodecSpec
 from fmcodec.demo_inputs import CALIBRATION_PHOTOGRAPHS, REPORT_PHOTOGRAPHS, photograph_views
@@ -33,14 +33,9 @@ CALIBRATION_VIEWS = 8
 BATCH = 8
 
 
-def median_ms(call: Callable[[], Any], rounds: int = 15) -> float:
-    """Median milliseconds of a call, after three that warm up."""
-    times = []
-    for _ in range(rounds + 3):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times[3:]))
+def median_ms(call: Callable[[], Any]) -> float:
+    """Median milliseconds of 15 calls, after three that warm up."""
+    return 1e3 * median_seconds(call, 15, warm_up=3)
 
 
 def main() -> None:

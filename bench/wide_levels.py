@@ -9,13 +9,10 @@ one.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import zstandard
+from timing import median_seconds
 from transform_rates import entropy_bits, kept_maps
 
 import fmcodec
@@ -25,15 +22,6 @@ from fmcodec.evaluation import load_network
 from fmcodec.torch.wrap import activate
 
 RELATIVE_STEP = 0.01
-
-
-def median_seconds(run: Callable[[], object]) -> float:
-    times = []
-    for _ in range(10):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
 
 
 def main() -> None:
@@ -56,8 +44,8 @@ def main() -> None:
             bits.append(entropy_bits(levels.astype(np.int64)) / x.size)
             frame = fmcodec.encode(x, spec)
             seconds = [
-                median_seconds(lambda x=x, spec=spec: fmcodec.encode(x, spec)),
-                median_seconds(lambda frame=frame: fmcodec.decode(frame)),
+                median_seconds(lambda x=x, spec=spec: fmcodec.encode(x, spec), 9, warm_up=1),
+                median_seconds(lambda frame=frame: fmcodec.decode(frame), 9, warm_up=1),
             ]
             numbers = [float(np.mean(levels == 0)), *bits, *(x.nbytes / second / 1e9 for second in seconds)]
             print(f"{name:<16}" + "".join(f"{number:>10.2f}" for number in numbers))

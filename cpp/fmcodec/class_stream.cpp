@@ -45,7 +45,6 @@ void ClassStreamWriter::add(const uint8_t* tokens, size_t count) {
     return table;
   }();
   count_ += count;
-  if (code_->mode == ClassMode::kMasked && code_->shift > 0) return;  // tokens do not tell which symbols are 0
   uint8_t* const out = values_.get() + value_count_;
   const bool is_serial = code_->layout == CodeLayout::kSerial;
   if (code_->mode == ClassMode::kPlain) {
@@ -61,9 +60,26 @@ void ClassStreamWriter::add(const uint8_t* tokens, size_t count) {
   }
 }
 
-void ClassStreamWriter::end(const int32_t* symbols, BitCursor* out) {
+void ClassStreamWriter::end(BitCursor* out) { write(nullptr, out); }
+
+// Tokens do not tell which symbols are 0, so the mask comes from the symbols.
+void ClassStreamWriter::write_symbols(const ClassCode& code, const int32_t* symbols, size_t count, BitCursor* out) {
+  begin(code, count);
+  count_ = value_count_ = count;
+  if (code.mode == ClassMode::kMasked) {
+    int32_t* const nonzero = nonzero_.reserve(count + kSlackBytes / sizeof(int32_t));
+    value_count_ = kernels_.pack_symbols(symbols, count, &mask_cursor_, nonzero);
+    symbols = nonzero;
+  }
+  kernels_.symbols_to_tokens(symbols, value_count_, code.shift, values_.get());
+  if (code.layout == CodeLayout::kWavelet)
+    kernels_.translate(values_.get(), value_count_, code.values.rank_of_token.data(), values_.get());
+  write(symbols, out);
+}
+
+// The mask and the values; `symbols`, those of the values, have the low bits, if there are any.
+void ClassStreamWriter::write(const int32_t* symbols, BitCursor* out) {
   if (code_->mode == ClassMode::kZero || count_ == 0) return;
-  if (code_->mode == ClassMode::kMasked && code_->shift > 0) symbols = pack_symbols(symbols);
   const size_t mask_bytes = (count_ + 7) / 8;
   if (code_->layout == CodeLayout::kSerial) {
     if (code_->mode == ClassMode::kMasked) write_serial(*code_->serial_masks, mask_.get(), nullptr, 0, mask_bytes, out);
@@ -77,16 +93,6 @@ void ClassStreamWriter::end(const int32_t* symbols, BitCursor* out) {
   write_ranks(kernels_, code_->values, values_.get(), value_count_, tree_scratch_, out);
   for (int plane = code_->shift; plane-- > 0;)
     kernels_.write_symbol_plane(symbols, value_count_, static_cast<uint32_t>(plane), out);
-}
-
-// Makes the mask and the values of a masked class with low bits; returns the symbols that are not 0.
-const int32_t* ClassStreamWriter::pack_symbols(const int32_t* symbols) {
-  int32_t* const nonzero = nonzero_.reserve(count_ + kSlackBytes / sizeof(int32_t));
-  value_count_ = kernels_.pack_symbols(symbols, count_, &mask_cursor_, nonzero);
-  kernels_.symbols_to_tokens(nonzero, value_count_, code_->shift, values_.get());
-  if (code_->layout == CodeLayout::kWavelet)
-    kernels_.translate(values_.get(), value_count_, code_->values.rank_of_token.data(), values_.get());
-  return nonzero;
 }
 
 void ClassStreamReader::read(const ClassCode& code, size_t count, BitSource* in, uint8_t* tokens, int32_t* symbols) {

@@ -30,7 +30,8 @@ struct ClassCode {
 
 std::vector<ClassCode> build_codes(const Tables& tables, CodeLayout layout);
 
-// Writes the stream of one class in a block: begin, its tokens in any number of runs, end.
+// Writes the stream of one class in a block: begin, its tokens in any number of runs, end; or, if the class has low
+// bits, its symbols at once.
 class ClassStreamWriter {
  public:
   explicit ClassStreamWriter(const KernelTable& kernels) : kernels_(kernels) {}
@@ -38,11 +39,12 @@ class ClassStreamWriter {
   void begin(const ClassCode& code, size_t count);
   // Every token must have a code. `tokens` has kSlackBytes of room behind it, like all token buffers here.
   void add(const uint8_t* tokens, size_t count);
-  // `symbols`, those of all tokens, are looked at only if the class has low bits.
-  void end(const int32_t* symbols, BitCursor* out);
+  void end(BitCursor* out);
+  // Every token of a symbol that is coded must have a code.
+  void write_symbols(const ClassCode& code, const int32_t* symbols, size_t count, BitCursor* out);
 
  private:
-  const int32_t* pack_symbols(const int32_t* symbols);
+  void write(const int32_t* symbols, BitCursor* out);
 
   const KernelTable& kernels_;
   const ClassCode* code_ = nullptr;

@@ -89,7 +89,8 @@ void GroupEncoder::use_tables(const Tables& tables) {
 // The symbol of a token at shift 0.
 int32_t GroupEncoder::symbol_of(uint8_t token) const { return ((token - token_minimum_) & 255) + token_minimum_; }
 
-// The symbols of the bands of a class, for their low bits and, if it is masked, with 0 in the places of patches.
+// The symbols of the bands of a class with low bits, and in the places of patches others that have a code: 0 if the
+// class is masked, else the first token with the low bits of the symbol.
 const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_index, const TableClass& table,
                                             uint64_t first_place) {
   const uint64_t positions = block.tile.positions();
@@ -98,9 +99,12 @@ const int32_t* GroupEncoder::gather_symbols(const Block& block, size_t class_ind
   int32_t* const gathered = class_symbols_.reserve(count);
   for (size_t i = 0; i < bands.size(); ++i)
     std::copy_n(symbols_.symbols(block, bands[i]), positions, gathered + i * positions);
+  const int32_t low_bits = (1 << table.shift) - 1;
   for (const Patch& patch : patches_) {
-    const bool is_here = patch.place >= first_place && patch.place < first_place + count;
-    if (is_here && table.mode == ClassMode::kMasked) gathered[patch.place - first_place] = 0;
+    if (patch.place < first_place || patch.place >= first_place + count) continue;
+    int32_t& symbol = gathered[patch.place - first_place];
+    symbol =
+        table.mode == ClassMode::kMasked ? 0 : first_token(table.value_lengths) << table.shift | (symbol & low_bits);
   }
   return gathered;
 }
@@ -152,27 +156,19 @@ bool GroupEncoder::find_patches(const Block& block, size_t class_index, const Ta
       const bool fits = symbols == nullptr || shift_for(number, number, token_minimum_) <= table.shift;
       if (!fits || !has_code[tokens[i]]) patches_.push_back({static_cast<uint32_t>(place + i), number});
     }
-    if (is_masked && table.shift > 0) {
-      write_mask(symbols, place, count, &next_patch, &cursor);
-    } else if (is_masked) {
+    if (is_masked && table.shift == 0)
       kernels_.write_mask(without_patches(tokens, place, count, 0, &next_patch), count, &cursor);
-    }
     place += count;
     ++band;
   });
   if (!is_masked) return true;
+  if (table.shift > 0) {
+    const size_t count = place - first_place;
+    int32_t* const nonzero = nonzero_symbols_.reserve(count + kSlackBytes / sizeof(int32_t));
+    kernels_.pack_symbols(gather_symbols(block, class_index, table, first_place), count, &cursor, nonzero);
+  }
   return std::all_of(cursor.bytes, cursor.bytes + mask_bytes,
                      [&](uint8_t mask) { return table.mask_lengths[mask] > 0; });
-}
-
-// The mask of a run of symbols, with 0 in the places of patches from `next_patch` on.
-void GroupEncoder::write_mask(const int32_t* symbols, uint64_t first_place, size_t count, size_t* next_patch,
-                              BitCursor* mask) {
-  int32_t* const unpatched = class_symbols_.reserve(2 * count + kSlackBytes / sizeof(int32_t));
-  std::copy_n(symbols, count, unpatched);
-  for (; *next_patch < patches_.size() && patches_[*next_patch].place < first_place + count; ++*next_patch)
-    unpatched[patches_[*next_patch].place - first_place] = 0;
-  kernels_.pack_symbols(unpatched, count, mask, unpatched + count);
 }
 
 // The tokens of a run, with the substitute in the places of patches from `next_patch` on.
@@ -217,19 +213,20 @@ bool GroupEncoder::write_coded(const Block& block, const Tables& tables, ByteBuf
   for (size_t k = 0; k < codes_.size(); ++k) {
     const TableClass& table = tables.classes[k];
     const size_t count = classes_.bands(k).size() * positions;
-    if (table.mode != ClassMode::kZero) {
+    if (table.shift > 0) {
+      stream_writer_.write_symbols(codes_[k], gather_symbols(block, k, table, place), count, &cursor);
+    } else if (table.mode != ClassMode::kZero) {
       const uint8_t substitute = table.mode == ClassMode::kPlain ? first_token(table.value_lengths) : 0;
+      uint64_t run_place = place;
       stream_writer_.begin(codes_[k], count);
-      for_each_band(symbols_, block, classes_.bands(k), table.is_predicted, table.shift,
-                    [&](const uint8_t* tokens, size_t run) {
-                      stream_writer_.add(without_patches(tokens, place, run, substitute, &next_patch), run);
-                      place += run;
-                    });
-      stream_writer_.end(table.shift > 0 ? gather_symbols(block, k, table, place - count) : nullptr, &cursor);
-    } else {
-      place += count;
-      while (next_patch < patches_.size() && patches_[next_patch].place < place) ++next_patch;
+      for_each_band(symbols_, block, classes_.bands(k), table.is_predicted, 0, [&](const uint8_t* tokens, size_t run) {
+        stream_writer_.add(without_patches(tokens, run_place, run, substitute, &next_patch), run);
+        run_place += run;
+      });
+      stream_writer_.end(&cursor);
     }
+    place += count;
+    while (next_patch < patches_.size() && patches_[next_patch].place < place) ++next_patch;
   }
   // Decided without the padding to words, so that the kind of a block does not depend on the layout.
   if ((cursor.position_bits + 7) / 8 > raw_size_bytes(block)) return false;

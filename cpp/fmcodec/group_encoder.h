@@ -42,7 +42,6 @@ class GroupEncoder {
   const int32_t* gather_symbols(const Block& block, size_t class_index, const TableClass& table, uint64_t first_place);
   bool covers(const Block& block, const TableClass& table) const;
   bool find_patches(const Block& block, size_t class_index, const TableClass& table, uint64_t first_place);
-  void write_mask(const int32_t* symbols, uint64_t first_place, size_t count, size_t* next_patch, BitCursor* mask);
   const uint8_t* without_patches(const uint8_t* tokens, uint64_t first_place, size_t count, uint8_t substitute,
                                  size_t* next_patch);
   std::vector<uint8_t> head() const;
@@ -79,7 +78,7 @@ class GroupEncoder {
   std::optional<RansWriter> rans_writer_;
 
   Buffer<uint8_t> nonzero_, mask_, substituted_, class_of_token_, bits_;
-  Buffer<int32_t> class_symbols_;
+  Buffer<int32_t> class_symbols_, nonzero_symbols_;
 };
 
 }  // namespace fmc

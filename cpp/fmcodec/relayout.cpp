@@ -43,9 +43,10 @@ class GroupConverter {
     BitCursor cursor{bits_.reserve(block.size() + 2 * kSlackBytes), 8 * head.size()};
     std::copy(head.begin(), head.end(), cursor.bytes);
     decoder_.read_streams(index, [&](size_t k, const uint8_t* tokens, const int32_t* symbols, size_t count) {
+      if (codes_[k].shift > 0) return writer_.write_symbols(codes_[k], symbols, count, &cursor);
       writer_.begin(codes_[k], count);
       writer_.add(tokens, count);
-      writer_.end(symbols, &cursor);
+      writer_.end(&cursor);
     });
     pad_to_words(8 * head.size(), spec_.block_word_bits(), &cursor);
     return {cursor.bytes, static_cast<size_t>(cursor.position_bits / 8)};

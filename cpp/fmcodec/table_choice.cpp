@@ -220,14 +220,17 @@ void TokenStatistics::add(const TokenStatistics& other) {
 
 uint64_t TokenStatistics::counted() const { return std::accumulate(counts.begin(), counts.end(), uint64_t{0}); }
 
+void TokenStatistics::spread(uint64_t weight, int32_t low, int32_t high) {
+  for (uint64_t& count : counts) count *= weight;
+  for (int32_t h = low; h <= high; ++h) ++counts[static_cast<uint8_t>(h)];
+  zeros = shift == 0 ? counts[0] : zeros * weight;
+}
+
 constexpr uint64_t kCountedWeight = 64;
 
 void smooth(TokenStatistics& statistics) {
   if (statistics.counted() == statistics.symbols) return;
-  for (uint64_t& count : statistics.counts) count *= kCountedWeight;
-  for (int32_t h = statistics.minimum >> statistics.shift; h <= statistics.maximum >> statistics.shift; ++h)
-    ++statistics.counts[static_cast<uint8_t>(h)];
-  statistics.zeros = statistics.shift == 0 ? statistics.counts[0] : statistics.zeros * kCountedWeight;
+  statistics.spread(kCountedWeight, statistics.minimum >> statistics.shift, statistics.maximum >> statistics.shift);
 }
 
 void use_sampled_masks(TokenStatistics& statistics) {

@@ -39,6 +39,8 @@ struct TokenStatistics {
   TokenHistogram masks{};
 
   void add(const TokenStatistics& other);
+  // Multiplies the counts by a weight and adds 1 for each token from `low` to `high`, so that they have a code.
+  void spread(uint64_t weight, int32_t low, int32_t high);
   uint64_t counted() const;
 };
 

@@ -166,11 +166,7 @@ void TableStatistics::extend(TokenStatistics& statistics, const SymbolRange& ran
   const int32_t minimum = statistics.is_predicted ? kResidualMinimum : spec_.token_minimum();
   const int32_t low = range.minimum >> statistics.shift, high = range.maximum >> statistics.shift;
   const int32_t margin = (high - low) / 4 + 1;
-  for (uint64_t& count : statistics.counts) count *= kSeenWeight;
-  for (int32_t h = std::max(low - margin, minimum); h <= std::min(high + margin, minimum + 255); ++h) {
-    ++statistics.counts[static_cast<uint8_t>(h)];
-  }
-  statistics.zeros = statistics.shift == 0 ? statistics.counts[0] : statistics.zeros * kSeenWeight;
+  statistics.spread(kSeenWeight, std::max(low - margin, minimum), std::min(high + margin, minimum + 255));
 }
 
 // As the encoder does without static tables (section 10, step 2), from all symbols.

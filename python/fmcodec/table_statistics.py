@@ -9,7 +9,7 @@ import numpy as np
 from fmcodec import _core
 from fmcodec.arrays import as_tensor, check_layout, dtype_code
 from fmcodec.dead_zone import has_both_signs, rate_dead_zones
-from fmcodec.reference.transform import band_dead_zone, first_flag_band, transform_groups
+from fmcodec.reference.transform import band_dead_zone, first_flag_band, kept_coefficients
 from fmcodec.spec import CodecSpec, Tables, native_spec, tables_of_native
 
 
@@ -65,8 +65,7 @@ class TableStatistics:
             raise ValueError("no values were seen: call update() first")
         spec, places = self.spec, self.spec.spatial_size**2
         sums = np.array(magnitudes[: first_flag_band(spec, channels)], dtype=np.float64).reshape(-1, places).sum(axis=1)
-        groups = transform_groups(spec, channels)
-        kept = [(group, k) for group in groups for k in range(group.kept)]
+        kept = kept_coefficients(spec, channels)
         present = [band_dead_zone(spec, group, k) for group, k in kept]
         found = rate_dead_zones(sums / (positions * places), present, is_signed=has_both_signs(spec))
         dead_zones = np.full(channels, 0.5)

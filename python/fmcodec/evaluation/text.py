@@ -106,6 +106,11 @@ def _estimate(estimate: Estimate, unit: float) -> str:
     )
 
 
+def number_text(value: float | None, form: str) -> str:
+    """A number in a cell; what is not known is a dash."""
+    return "-" if value is None else format(value, form)
+
+
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Rows of cells as Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]

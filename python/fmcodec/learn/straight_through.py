@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fmcodec.reference.transform import band_dead_zone, group_matrix, transform_groups
+from fmcodec.reference.transform import band_dead_zone, group_matrix, kept_coefficients, transform_groups
 from fmcodec.spec import CodecSpec
 from fmcodec.torch.simulate import MATRIX_BITS, CellGrid, simulate
 
@@ -109,8 +109,7 @@ def straight_through(x: torch.Tensor, spec: CodecSpec, parameters: CodecParamete
 
 
 def _kept_dead_zones(spec: CodecSpec, channels: int) -> torch.Tensor:
-    groups = transform_groups(spec, channels)
-    dead_zones = [band_dead_zone(spec, group, k) for group in groups for k in range(group.kept)]
+    dead_zones = [band_dead_zone(spec, group, k) for group, k in kept_coefficients(spec, channels)]
     return torch.tensor(dead_zones, dtype=torch.float64)
 
 

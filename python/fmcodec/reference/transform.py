@@ -35,6 +35,11 @@ def transform_groups(spec: CodecSpec, channel_count: int) -> list[TransformGroup
     return groups
 
 
+def kept_coefficients(spec: CodecSpec, channel_count: int) -> list[tuple[TransformGroup, int]]:
+    """Section 4: the coefficients of the channel transform that are coded, each as its group and its ``k`` there."""
+    return [(group, k) for group in transform_groups(spec, channel_count) for k in range(group.kept)]
+
+
 def band_total(spec: CodecSpec, channel_count: int) -> int:
     """Number of bands that are coded: those of kept coefficients, and those of flags (section 4.5)."""
     places = spec.spatial_size**2
@@ -248,8 +253,7 @@ def band_rounding(spec: CodecSpec, group: TransformGroup, k: int) -> int:
 
 def _of_kept(number_of: Callable[[CodecSpec, TransformGroup, int], int], spec: CodecSpec, channels: int) -> IntArray:
     """A number for every kept coefficient of the channel transform, as a column."""
-    groups = transform_groups(spec, channels)
-    numbers = [number_of(spec, group, k) for group in groups for k in range(group.kept)]
+    numbers = [number_of(spec, *coefficient) for coefficient in kept_coefficients(spec, channels)]
     return np.array(numbers, dtype=np.int64).reshape(-1, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fmcodec.evaluation.text import markdown_table
+from fmcodec.evaluation.text import markdown_table, number_text
 from fmcodec.search.frontier import Frontier, FrontierPoint
 
 CLASS_COLUMNS = ("divergence", "drop, points", "same answer")
@@ -49,7 +49,7 @@ def _is_classifier(point: FrontierPoint) -> bool:
 
 def _answers(point: FrontierPoint) -> tuple[str, ...]:
     return (
-        _text(point.divergence, ".4f"),
+        number_text(point.divergence, ".4f"),
         _change(point.drop, point.drop_error),
         "-" if point.agreement is None else f"{point.agreement:.1f} %",
     )
@@ -57,9 +57,9 @@ def _answers(point: FrontierPoint) -> tuple[str, ...]:
 
 def _likeness(point: FrontierPoint) -> tuple[str, ...]:
     return (
-        _text(point.output_psnr_db, ".2f"),
-        _text(point.output_ssim, ".4f"),
-        _text(point.output_uqi, ".4f"),
+        number_text(point.output_psnr_db, ".2f"),
+        number_text(point.output_ssim, ".4f"),
+        number_text(point.output_uqi, ".4f"),
         _change(point.target_psnr_difference_db, point.target_psnr_difference_error),
     )
 
@@ -68,7 +68,3 @@ def _change(value: float | None, error: float | None) -> str:
     if value is None:
         return "-"
     return f"{value + 0.0:+.2f}" + ("" if error is None else f" +- {error:.2f}")
-
-
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -11,7 +11,7 @@ import msgspec
 from fmcodec.evaluation import Evaluation, Network, NetworkInputs, Samples, evaluate, require_apart
 from fmcodec.evaluation.evaluate import provenance
 from fmcodec.evaluation.metrics import Estimate
-from fmcodec.evaluation.text import markdown_table
+from fmcodec.evaluation.text import markdown_table, number_text
 from fmcodec.systems import find_system
 from fmcodec.systems.published import published_points
 
@@ -185,21 +185,21 @@ def comparison_row(point: ComparisonPoint) -> tuple[str, ...]:
     return (
         point.system,
         f"{point.level:g}",
-        _text(result.bits_per_value, ".3f"),
-        _text(result.published_bits_per_value, ".3f"),
-        _text(result.ratio, ".2f"),
-        _text(result.mean_layer_ratio, ".2f"),
-        _text(None if peak is None or peak.peak_bits is None else peak.peak_bits / 1e3, ".0f"),
+        number_text(result.bits_per_value, ".3f"),
+        number_text(result.published_bits_per_value, ".3f"),
+        number_text(result.ratio, ".2f"),
+        number_text(result.mean_layer_ratio, ".2f"),
+        number_text(None if peak is None or peak.peak_bits is None else peak.peak_bits / 1e3, ".0f"),
         _estimate_text(point.difference, unit, form),
         *(_answer_text(getattr(result.coded, name), form) for name, (_, form) in ANSWER_COLUMNS[result.task].items()),
-        _text(result.parameter_bytes / 1e6, ".2f"),
+        number_text(result.parameter_bytes / 1e6, ".2f"),
     )
 
 
 def published_rows(network: str) -> list[tuple[str, ...]]:
     """The published points of a network with the columns of `PUBLISHED_COLUMNS`."""
     return [
-        (point.system, f"{point.bits_per_value:.2f}", _text(point.top1_difference, "+.2f"), point.note)
+        (point.system, f"{point.bits_per_value:.2f}", number_text(point.top1_difference, "+.2f"), point.note)
         for point in published_points(network)
     ]
 
@@ -229,8 +229,4 @@ def _estimate_text(estimate: Estimate, unit: float, form: str) -> str:
 
 
 def _answer_text(estimate: Estimate | None, form: str) -> str:
-    return _text(None if estimate is None else estimate.value, form)
-
-
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    return number_text(None if estimate is None else estimate.value, form)
