@@ -139,6 +139,7 @@ bool GroupEncoder::find_patches(const Block& block, size_t class_index, const Ta
   }
   std::array<bool, kTokens> has_code;
   for (size_t token = 0; token < kTokens; ++token) has_code[token] = table.value_lengths[token] > 0;
+  if (table.mode != ClassMode::kPlain && table.shift == 0) has_code[0] = true;
   const bool is_masked = table.mode == ClassMode::kMasked;
   const size_t mask_bytes = (bands.size() * block.tile.positions() + 7) / 8;
   BitCursor cursor{mask_.reserve(mask_bytes + kSlackBytes), 0};
@@ -151,10 +152,11 @@ bool GroupEncoder::find_patches(const Block& block, size_t class_index, const Ta
     const bool is_zero = table.mode == ClassMode::kZero && symbols == nullptr &&
                          kernels_.compact_nonzero(tokens, count, nonzero_.reserve(count + kSlackBytes)) == 0;
     for (size_t i = 0; i < count && !is_zero; ++i) {
+      const bool fits = symbols == nullptr || shift_for(symbols[i], symbols[i], token_minimum_) <= table.shift;
+      if (fits && has_code[tokens[i]]) continue;
       const int32_t number = symbols != nullptr ? symbols[i] : table.is_predicted ? tokens[i] : symbol_of(tokens[i]);
-      if (number == 0 && table.mode != ClassMode::kPlain) continue;
-      const bool fits = symbols == nullptr || shift_for(number, number, token_minimum_) <= table.shift;
-      if (!fits || !has_code[tokens[i]]) patches_.push_back({static_cast<uint32_t>(place + i), number});
+      if (number == 0 && is_masked) continue;  // with low bits, whose token others have, too
+      patches_.push_back({static_cast<uint32_t>(place + i), number});
     }
     if (is_masked && table.shift == 0)
       kernels_.write_mask(without_patches(tokens, place, count, 0, &next_patch), count, &cursor);
