@@ -15,7 +15,7 @@ import nox
 ROOT = Path(__file__).resolve().parent
 MAX_WHEEL_BYTES = 5_000_000
 PRESETS = {"asan": "address", "tsan": "thread"}
-ASAN_TESTS = ["kernels", "token_kernels", "static_tables", "codec", "errors"]
+ASAN_TESTS = ["kernels", "token_kernels", "neighbour_kernels", "static_tables", "codec", "errors"]
 # Three tests limit the memory of a process, which a sanitizer needs for itself.
 SANITIZED_TESTS = {
     "asan": [*(f"tests/test_{name}.py" for name in ASAN_TESTS), "-k", "not little_memory"],

@@ -47,8 +47,8 @@ BREAKS = [
 # All of x86-64 but AVX3_DL, beside those that are never compiled.
 DISABLED_TARGETS = "HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128|HWY_RVV|HWY_SSSE3|HWY_SSE4|HWY_AVX2|HWY_AVX3"
 PYTHON_TESTS = [
-    *("kernels", "token_kernels", "golden", "code_lengths", "serial", "neighbours", "streaming", "errors", "reference"),
-    *("format_examples", "static_tables", "threads", "codec"),
+    *("kernels", "token_kernels", "neighbour_kernels", "golden", "code_lengths", "serial", "neighbours", "streaming"),
+    *("errors", "reference", "format_examples", "static_tables", "threads", "codec"),
 ]
 NO_CODE = re.compile(r"^\s*(//|#|static_assert|template|using|namespace|throw|fail\()|^\s*$")
 INPUTS = [

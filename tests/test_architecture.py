@@ -46,6 +46,25 @@ def test_kernels_know_nothing_but_themselves(file: Path) -> None:
         assert STANDARD_HEADER.fullmatch(header) or header.startswith("hwy/") or is_own, header
 
 
+# Kernels that tests call by another name.
+CALLED = {
+    **dict.fromkeys(("forward_dct", "inverse_dct"), "dct"),
+    **dict.fromkeys(("dct_to_tokens", "hadamard_to_tokens"), "values_to_tokens"),
+    **dict.fromkeys(("dct_from_tokens", "hadamard_from_tokens"), "tokens_to_values"),
+    "write_tree": "write_wavelet",
+    "read_tree": "read_wavelet",
+    "advance_crc": "crc32c",
+}
+
+
+def test_every_kernel_has_a_test_of_its_own() -> None:
+    table = (CPP / "fmcodec" / "kernels" / "kernels.h").read_text(encoding="ascii")
+    kernels = re.findall(r"^  \S.* \(\*(\w+)\)\(", table, re.MULTILINE)
+    tests = "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests").glob("test_*kernels.py")))
+    assert len(kernels) > 40
+    assert [kernel for kernel in kernels if f"kernels.{CALLED.get(kernel, kernel)}(" not in tests] == []
+
+
 @pytest.mark.parametrize("file", files_of("fmcodec"), ids=names(files_of("fmcodec")))
 def test_core_knows_nothing_of_python_and_vectors(file: Path) -> None:
     for header in includes(file):

@@ -214,6 +214,7 @@ REFUSED_CLASSES: list[tuple[dict[str, Any], str]] = [
     ({"mode": "rans", "weights": (1, 0)}, "the last not 0"),
     ({"mode": "rans", "weights": (-1, 1)}, "numbers of 0 to 32767"),
     ({"mode": "rans", "weights": (1 << 15,)}, "numbers of 0 to 32767"),
+    ({"mode": "rans", "weights": (1 << 15, 1)}, "numbers of 0 to 32767"),
     ({"mode": "rans", "weights": (0b1001,)}, "at most three significant bits"),
     ({"mode": "rans", "weights": (1, 0b10010, 1)}, "at most three significant bits"),
 ]
@@ -235,13 +236,15 @@ def test_maps_of_classes() -> None:
     assert len(Tables(class_map=(31,), classes=(zero,) * 32).classes) == 32
     assert Tables(class_map=(), classes=(zero,)).class_map == ()
     steps = (0,) * 50 + (1,) * 47
-    assert Tables(model="neighbours", class_map=steps, classes=(rans, rans)).class_map == steps
+    for class_map in (steps, (0,) * 96 + (1,)):
+        assert Tables(model="neighbours", class_map=class_map, classes=(rans, rans)).class_map == class_map
     for message, fields in (
         ("classes must be 1 to 32 entries, not 0", {"class_map": (), "classes": ()}),
         ("classes must be 1 to 32 entries, not 33", {"class_map": (), "classes": (zero,) * 33}),
         ("class_map must name classes 0 to 0", {"class_map": (0, 1), "classes": (zero,)}),
         ("class_map must name classes 0 to 0", {"class_map": (-1, 0), "classes": (zero,)}),
         ("mode must be 'rans' with model 'neighbours'", {"class_map": (0,), "classes": (rans,)}),
+        ("mode must be 'rans' with model 'neighbours'", {"class_map": (0, 1), "classes": (zero, rans)}),
         ("mode must be 'rans' with model 'neighbours'", {"model": "neighbours", "class_map": (0,), "classes": (zero,)}),
         ("must have 97 entries, not 96", {"model": "neighbours", "class_map": (0,) * 96, "classes": (rans,)}),
         ("in the order", {"model": "neighbours", "class_map": (1,) * 97, "classes": (rans, rans)}),

@@ -1,4 +1,4 @@
-"""Kernels of runs of tokens, against NumPy on every instruction set: prediction from the row above, and masks."""
+"""Kernels of runs of tokens, against NumPy on every instruction set: low bits, prediction from above, masks, planes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strategies import ISAS, on_isa
 from fmcodec import reference
 from fmcodec._core import kernels
 from fmcodec.reference.choice import sequence_cost
-from fmcodec.reference.entropy import mask_bytes, symbols_from_tokens
+from fmcodec.reference.entropy import mask_bytes, symbols_from_tokens, tokens_from_symbols
 
 Tokens = NDArray[np.uint8]
 
@@ -34,6 +34,53 @@ def some_tokens(draw: st.DrawFn) -> Tokens:
         tokens = np.cumsum(rng.integers(-2, 2, count, endpoint=True)).astype(np.uint8)
     tokens[rng.random(count) < draw(st.sampled_from([0, 0.5, 0.95, 1]))] = 0
     return tokens
+
+
+# --- tokens and low bits (section 6)
+
+
+@given(st.integers(0, 9999), COUNTS, st.integers(0, 13), st.sampled_from([0, -128, -255]))
+def test_tokens_of_symbols_and_back(seed: int, count: int, shift: int, minimum: int) -> None:
+    rng = np.random.default_rng(seed)
+    symbols = rng.integers(minimum, minimum + 256, count).astype(np.int32) << shift
+    low_bits = rng.integers(0, 1 << shift, count, dtype=np.int32)
+    tokens = tokens_from_symbols(symbols.astype(np.int64), shift)
+    for name in ISAS:
+        with on_isa(name):
+            np.testing.assert_array_equal(kernels.symbols_to_tokens(symbols + low_bits, shift), tokens)
+            np.testing.assert_array_equal(kernels.tokens_to_symbols(tokens.astype(np.uint8), minimum, shift), symbols)
+
+
+@given(some_tokens(), st.permutations(range(256)))
+def test_tokens_are_looked_up(tokens: Tokens, permuted: list[int]) -> None:
+    table = np.array(permuted, np.uint8)
+    for name in ISAS:
+        with on_isa(name):
+            np.testing.assert_array_equal(kernels.translate(tokens, table), table[tokens])
+
+
+@given(st.integers(0, 9999), COUNTS, st.integers(0, 13), RUNS, st.integers(0, 17))
+def test_planes_of_low_bits_and_back(seed: int, count: int, plane: int, run: int, position: int) -> None:
+    rng = np.random.default_rng(seed)
+    symbols = rng.integers(-(2**20), 2**20, count, dtype=np.int32)
+    plane_bits = symbols >> plane & 1
+    without = symbols - (plane_bits << plane)
+    packed = np.packbits(plane_bits, bitorder="little").tobytes()
+    before = rng.integers(0, 2, position)
+    behind_others = np.packbits(np.concatenate([before, plane_bits, [1]]), bitorder="little").tobytes()
+    for name in ISAS:
+        with on_isa(name):
+            assert kernels.write_symbol_plane(symbols, plane, run) == packed
+            np.testing.assert_array_equal(kernels.add_symbol_plane(behind_others, position, plane, without), symbols)
+
+
+@given(st.integers(0, 9999), COUNTS | st.integers(1500, 5000), st.integers(0, 70), st.sampled_from([0.01, 0.5, 0.99]))
+def test_ones_are_counted(seed: int, count: int, position: int, share: float) -> None:
+    bits = np.random.default_rng(seed).random(position + count + 9) < share
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    for name in ISAS:
+        with on_isa(name):
+            assert kernels.count_ones(packed, position, count) == bits[position : position + count].sum()
 
 
 # --- prediction (section 6.1)
@@ -162,6 +209,13 @@ def test_unusable_arguments_are_refused() -> None:
     symbols = np.ones(9, np.int32)
     with pytest.raises(ValueError, match="must not be 0"):
         kernels.pack_symbols(symbols, 0)
+    with pytest.raises(ValueError, match="must not be 0"):
+        kernels.write_symbol_plane(symbols, 0, 0)
+    for bits, position in ((b"\xff", 0), (b"\xff\xff", 8), (b"\xff", 9), (b"\xff", 2**64 - 1)):
+        with pytest.raises(ValueError, match="there are fewer bits"):
+            kernels.add_symbol_plane(bits, position, 0, symbols)
+        with pytest.raises(ValueError, match="there are fewer bits"):
+            kernels.count_ones(bits, position, 9)
     for expand, numbers in ((kernels.expand_nonzero, tokens), (kernels.expand_symbols, symbols)):
         with pytest.raises(ValueError, match="a bit for each"):
             expand(b"\xff", numbers, 9)

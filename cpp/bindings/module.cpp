@@ -7,5 +7,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   fmc::register_dispatch(module);
   fmc::register_spec(module);
   fmc::register_codec(module);
-  fmc::register_kernels(module);
+  pybind11::module_ kernels = module.def_submodule("kernels");
+  fmc::register_kernels(kernels);
+  fmc::register_token_kernels(kernels);
 }

@@ -10,6 +10,7 @@ void register_errors(pybind11::module_& module);
 void register_dispatch(pybind11::module_& module);
 void register_spec(pybind11::module_& module);
 void register_codec(pybind11::module_& module);
-void register_kernels(pybind11::module_& module);
+void register_kernels(pybind11::module_& kernels);
+void register_token_kernels(pybind11::module_& kernels);
 
 }  // namespace fmc

@@ -2,8 +2,8 @@
 // The kernels: every loop over elements, as a table of functions per instruction set.
 //
 // Contract of all kernels: pointers are valid for the stated counts and need no alignment; nothing is allocated;
-// nothing fails. Arguments were checked above (codec.cpp). The same input gives the same output on every instruction
-// set.
+// nothing fails. Arguments were checked above (docs/architecture.md has where). The same input gives the same output on
+// every instruction set.
 #pragma once
 
 #include <bit>
