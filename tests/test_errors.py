@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -1083,9 +1085,20 @@ def test_wrong_inputs() -> None:
     refuse(TypeError, "CPU memory", lambda: fmcodec.encode(FakeGpuArray()))
     refuse(TypeError, "list", lambda: fmcodec.encode([[[1.0]]]))
     refuse(TypeError, "NoneType", lambda: fmcodec.encode(None))
+    # What has a part of what a tensor has.
+    refuse(TypeError, "must be an array, not dtype", lambda: fmcodec.encode(torch.float32))
+    refuse(TypeError, "must be an array, not SimpleNamespace", lambda: fmcodec.encode(SimpleNamespace(detach=None)))
     sparse = torch.eye(3).to_sparse()[None]
     with pytest.raises((TypeError, RuntimeError)):
         fmcodec.encode(sparse)
+
+
+def test_bfloat16_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = fmcodec.encode(torch.ones(2, 3, 4, dtype=torch.bfloat16))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refuse(TypeError, "bfloat16 needs the package ml_dtypes", lambda: fmcodec.decode(frame))
+    out = torch.empty(2, 3, 4, dtype=torch.bfloat16)
+    assert fmcodec.decode(frame, out=out) is out and bool((out == 1).all())
 
 
 def test_wrong_options() -> None:

@@ -82,13 +82,12 @@ def as_tensor(x: Any) -> tuple[npt.NDArray[Any], str]:
     return array, name
 
 
-def as_output(out: Any, shape: tuple[int, ...], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """``out`` as numpy array to return, and its memory to write to. Raises if it does not fit."""
+def as_output(out: Any, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
+    """The memory of ``out`` to write to; bfloat16 as uint16. Raises if it does not fit."""
     if _is_torch(out):
         memory, out_name = _torch_to_numpy(out)
-        result = memory
     elif isinstance(out, np.ndarray):
-        result, out_name = out, _name_of(out.dtype)
+        out_name = _name_of(out.dtype)
         memory = out.view(np.uint16) if out_name == "bfloat16" else out
     else:
         raise TypeError(f"out must be a numpy array or a torch tensor, not {type(out).__name__}")
@@ -102,11 +101,11 @@ def as_output(out: Any, shape: tuple[int, ...], name: str) -> tuple[npt.NDArray[
         raise ValueError("out must be writable")
     if not _has_whole_strides(memory):
         raise ValueError("the strides of out must be multiples of its item size")
-    return result, memory
+    return memory
 
 
-def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """A new array to return, and its memory to write to."""
+def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> npt.NDArray[Any]:
+    """A new array."""
     count = 1
     for extent in shape:
         count *= extent
@@ -122,12 +121,13 @@ def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.
         # Without values, but with other extents whose product numpy cannot hold.
         raise LimitExceededError(f"numpy cannot hold an array of shape {shape}") from error
     if name != "bfloat16":
-        return memory, memory
+        return memory
     if importlib.util.find_spec("ml_dtypes") is None:
         raise TypeError("bfloat16 needs the package ml_dtypes, or out= with a torch.bfloat16 tensor")
     import ml_dtypes
 
-    return memory.view(ml_dtypes.bfloat16), memory
+    bfloat16: npt.NDArray[Any] = memory.view(ml_dtypes.bfloat16)
+    return bfloat16
 
 
 def bytes_view(buffer: Buffer) -> memoryview:

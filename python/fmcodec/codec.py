@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from fmcodec.errors import LimitExceededError
 from fmcodec.spec import CODE_LAYOUTS, DEFAULT_WORD_BITS, CodecSpec, CodeLayout, native_spec, spec_of_native
 
 Layout = Literal["nchw", "nhwc"]
+Output = TypeVar("Output")
 
 DEFAULT_MAX_BYTES = 1 << 32
 
@@ -139,6 +140,30 @@ def encode_bound(shape: Sequence[int], dtype: Any, spec: CodecSpec, *, layout: L
     return _core.encode_bound(images, channels, rows, columns, dtype_code(dtype), native_spec(spec))
 
 
+@overload
+def decode(
+    buffer: Buffer,
+    *,
+    spec: CodecSpec | None = None,
+    out: None = None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    threads: int = 1,
+    region: Sequence[slice] | None = None,
+) -> npt.NDArray[Any]: ...
+
+
+@overload
+def decode(
+    buffer: Buffer,
+    *,
+    spec: CodecSpec | None = None,
+    out: Output,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    threads: int = 1,
+    region: Sequence[slice] | None = None,
+) -> Output: ...
+
+
 def decode(
     buffer: Buffer,
     *,
@@ -147,7 +172,7 @@ def decode(
     max_bytes: int = DEFAULT_MAX_BYTES,
     threads: int = 1,
     region: Sequence[slice] | None = None,
-) -> npt.NDArray[Any]:
+) -> Any:
     """Decode a frame.
 
     Parameters
@@ -157,7 +182,7 @@ def decode(
     spec
         The spec the frame was encoded with; only needed for frames with an external one.
     out
-        Array of the exact shape and dtype to decode to, any strides: numpy or torch CPU tensor. Returned (as numpy).
+        Array of the exact shape and dtype to decode to, with any strides: numpy array or torch CPU tensor.
     max_bytes
         Most bytes of output to allocate; a larger frame raises `LimitExceededError` before anything is allocated. So
         does a frame with blocks above this and above 64 MiB.
@@ -168,8 +193,9 @@ def decode(
 
     Returns
     -------
-    numpy.ndarray
-        The values, in the dtype, shape and layout that were encoded. bfloat16 needs the package ml_dtypes or ``out``.
+    numpy.ndarray or type of ``out``
+        ``out`` if it is given. Else the values, in the dtype, shape and layout that were encoded; bfloat16 needs the
+        package ml_dtypes.
 
     Raises
     ------
@@ -193,11 +219,10 @@ def decode(
         shape = tuple(part.stop - part.start for part in slices)
         origin = _nchw(tuple(part.start for part in slices), layout, missing=0)
     if out is None:
-        result, memory = empty_array(shape, name, max_bytes)
-    else:
-        result, memory = as_output(out, shape, name)
+        out = empty_array(shape, name, max_bytes)
+    memory = as_output(out, shape, name)
     frame.decode_into(memory, origin, max(max_bytes, memory.nbytes, MIN_BLOCK_LIMIT), _threads(threads))
-    return result
+    return out
 
 
 def relayout(
