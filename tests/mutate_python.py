@@ -30,7 +30,7 @@ TESTS = {
     "arrays": ["errors", "codec"],
     "basis": ["spec", "format_examples", "calibrate", "errors", "reference"],
     "bounds": ["reference", "codec"],
-    "codec": ["errors", "codec"],
+    "codec": ["errors", "codec", "serial"],
     "dead_zone": ["dead_zone"],
     "files": ["streaming", "cli"],
     "klt": ["calibrate", "fold"],

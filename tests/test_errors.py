@@ -654,6 +654,7 @@ SECTION_CASES = {
     "shift in a predicted class": (bits(PLAIN.replace("10 0 0000", "10 1 1000", 1)), "predicted|does not fit"),
     "length 0 by steps": (bits("0 00000 10 0 0000 11000000 110 110 110 110"), "value table"),
     "length 0": (bits("0 00000 10 0 0000 10000000 1110 0000", LENGTH_ONE), "value table"),
+    "length 0 behind a whole code": (bits("0 00000 10 0 0000 01000000", LENGTH_ONE, "0 1110 0000"), "value table"),
     "length 16": (bits("0 00000 10 0 0000 11111111", "10" * 12), "value table"),
     "a run beyond the entries": (bits("0 00000 10 0 0000 00000000 1111 1000"), "value table"),
     "a longer run beyond the entries": (bits("0 00000 10 0 0000 01000000", LENGTH_ONE, "0 1111 1111"), "value table"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmcodec import Basis, CodecSpec, TableClass, Tables, _core
+from fmcodec import Basis, CodecSpec, TableClass, Tables, _core, decode, encode
 from fmcodec.spec import binary32, native_spec, spec_of_native
 
 KLT = CodecSpec(
@@ -292,6 +292,83 @@ def test_bases_of_floating_point_rows() -> None:
         Basis.from_array([[128 / 64]], [0], entry_bits=8, fraction_bits=6)
     with pytest.raises(ValueError, match="means must be 4 numbers, not 3"):
         Basis.from_array(np.zeros((2, 1, 2)), [0, 0, 0])
+
+
+def test_the_core_refuses_what_python_refuses_before() -> None:
+    def encoded(**fields: Any) -> bytes:
+        native = native_spec(CodecSpec(step=0.5, bits=4, zero_point=0))
+        for name, value in fields.items():
+            setattr(native, name, value)
+        return _core.encode(np.ones((2, 4, 4), np.float32), 1, native, False, 1, True)
+
+    klt = {"transform": 3, "transform_size": 2, "kept_bands": 2}
+    for fields in ({"step": 2.0**-64}, {"step": 2.0**64}, {"bits": 2}, {"bits": 16}, {"zero_point": 15}):
+        assert encoded(**fields)
+    for message, fields in (
+        ("step is outside 2.-64 to 2.64", {"step": float(np.nextafter(np.float32(2.0**64), np.float32(np.inf)))}),
+        ("step is outside 2.-64 to 2.64", {"step": float(np.nextafter(np.float32(2.0**-64), np.float32(0)))}),
+        ("bits is outside 2 to 16", {"bits": 1}),
+        ("bits is outside 2 to 16", {"bits": 17}),
+        ("zero_point is above 2.bits - 1", {"zero_point": 16}),
+        ("transform_size does not fit the transform", {"transform_size": 0}),
+        ("transform_size does not fit the transform", {"transform_size": 4}),
+        ("transform_size does not fit the transform", {**klt, "transform_size": 2**16}),
+        ("transform_size does not fit the transform", {**klt, "transform_size": 0}),
+        ("kept_bands is outside 1 to transform_size", {"kept_bands": 0}),
+        ("kept_bands is outside 1 to transform_size", {"kept_bands": 2}),
+        ("spatial_size must be 1, 2, 4 or 8", {"spatial_size": 3}),
+        ("spatial_size must be 1, 2, 4 or 8", {"spatial_size": 16}),
+        ("bits must be at most 14 with a spatial transform", {"bits": 15, "spatial_size": 2}),
+        ("exact_zeros needs a transform", {"exact_zeros": True}),
+        ("the basis does not fit the levels or the 2 channels", klt),
+        ("band_steps must hold at least one step", {"band_steps": []}),
+        ("band_steps must hold at least one step, none of them 0", {"band_steps": [1, 0]}),
+        ("dead_zone must hold at least one number", {"dead_zone": []}),
+        ("word_bits must be 8, 16, 32 or 64", {"word_bits": 24}),
+        ("permutation has 3 entries for 2 channels", {"permutation": [0, 1, 2]}),
+        ("permutation must hold each channel once", {"permutation": [1, 1]}),
+        ("permutation must hold each channel once", {"permutation": [0, 2]}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoded(**fields)
+
+
+def test_largest_basis() -> None:
+    channels = 2**16 - 1
+    rows = np.zeros((1, channels))
+    rows[0, [0, -1]] = 0.5
+    basis = Basis.from_array(rows, (0,) * channels)
+    spec = CodecSpec(transform="klt", transform_size=channels, kept_bands=1, basis=basis)
+    x = np.zeros((channels, 1, 3), np.uint8)
+    x[0], x[-1] = [[2, 4, 6]], [[4, 4, 4]]
+    decoded = decode(encode(x, spec))
+    assert decoded[[0, -1], 0].tolist() == [[2, 2, 3], [2, 2, 3]] and not decoded[1:-1].any()
+
+
+def test_the_core_refuses_a_basis_of_another_spec() -> None:
+    def encoded(mean: int = 0, channels: int = 2, **fields: Any) -> bytes:
+        native = native_spec(CodecSpec(step=0.5, bits=15, zero_point=1))
+        native.transform, native.transform_size, native.kept_bands = 3, 2, 2
+        native.set_basis(Basis(means=(0, mean), rows=bytes(8)).to_bytes(), 2)
+        for name, value in fields.items():
+            setattr(native, name, value)
+        return _core.encode(np.ones((channels, 4, 4), np.float32), 1, native, False, 1, True)
+
+    for mean in (-1, 2**15 - 2):
+        assert encoded(mean)
+    others: list[dict[str, Any]] = [
+        {"mean": -2},
+        {"mean": 2**15 - 1},
+        {"channels": 3},
+        {"channels": 4},
+        {"bits": 16},
+        {"transform_size": 1, "kept_bands": 1},
+        {"kept_bands": 1},
+        {"transform_size": 4},
+    ]
+    for fields in others:
+        with pytest.raises(ValueError, match=r"the basis does not fit the levels or the . channels of the tensor"):
+            encoded(**fields)
 
 
 def test_the_core_refuses_a_basis_that_does_not_fit() -> None:
