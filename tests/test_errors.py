@@ -460,7 +460,7 @@ def test_checks_of_parts() -> None:
 
 
 def spec_base() -> Parts:
-    """Two band steps at 12, a permutation at 20, static tables at 28: 4 bytes of count each."""
+    """Two band steps at 14, a permutation at 22, static tables at 30: 4 bytes of count each."""
     tables = Tables(class_map=(0, 0), classes=(TableClass(mode="plain", value_lengths=(1, 1)),))
     spec = CodecSpec(step=0.5, bits=7, band_steps=(1, 2), permutation=(1, 0), tables=tables)
     return take_apart(fmcodec.encode(np.ones((2, 1, 4), np.uint8), spec))
@@ -501,6 +501,9 @@ DCT_SECTION = CodecSpec(transform="dct", transform_size=8, permutation=(1, 0))
 SPEC_CASES = [
     (0, "spec section is too short", STATIC._replace(section=STATIC.section[:17]).build()),
     (0, "spec section is too short", STATIC._replace(section=b"").build()),
+    (14, "list in the spec section", STATIC._replace(section=STATIC.section[:18]).build()),
+    (22, "list in the spec section", STATIC._replace(section=STATIC.section[:26]).build()),
+    (30, "class section has a wrong size", STATIC._replace(section=STATIC.section[:34]).build()),
     (4, "bits or zero_point", section_case(6, b"\1")),
     (4, "bits or zero_point", section_case(6, b"\x11")),
     (4, "bits or zero_point", section_case(4, b"\x80\0")),
