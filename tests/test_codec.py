@@ -417,6 +417,7 @@ def test_encode_bound_takes_any_name_of_a_dtype() -> None:
     for dtype in ("bfloat16", torch.bfloat16, numpy_dtype("bfloat16")):
         assert fmcodec.encode_bound((3, 4, 5), dtype, spec) == bound
     assert fmcodec.encode_bound((4, 5, 3), "float32", spec, layout="nhwc") == bound
+    assert fmcodec.encode_bound((1, 3, 4, 5), "float32", spec) == bound
 
 
 def test_encode_into_any_buffer() -> None:

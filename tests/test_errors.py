@@ -960,6 +960,11 @@ def test_small_frames_of_huge_tensors() -> None:
         assert fmcodec.inspect(frame).shape == (header.channels, header.rows, header.columns)
         with pytest.raises(LimitExceededError):
             fmcodec.decode(frame)
+    # One byte more than the default allows: 641 * 6700417 = 2^32 + 1.
+    header = BASE.header._replace(rows=641, columns=6700417, tile_height=641, tile_width=6700417)
+    frame = Parts(header, BASE.section, [bits(ZERO), b""]).build()
+    with pytest.raises(LimitExceededError, match="has 4294967297 bytes, max_bytes is 4294967296"):
+        fmcodec.decode(frame)
     # So many blocks would need as many entries in the index.
     forged = header_case(rows=2**30, columns=2**30, tile_width=1)
     expect(CorruptStreamError, 40, "index_count", forged)
