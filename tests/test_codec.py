@@ -371,6 +371,21 @@ def test_out_leaves_the_memory_around_it_alone() -> None:
             assert (memory == 77).all()
 
 
+@pytest.mark.parametrize("rows", [(0, 7), (2, 9), (4, 8), (5, 6), (3, 11), (8, 11)], ids=str)
+@pytest.mark.parametrize("columns", [(0, 6), (3, 8), (5, 10), (7, 8), (1, 13), (10, 13)], ids=str)
+def test_regions_leave_the_memory_around_them_alone(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    # Tiles of 4 by 5 that the region holds, cuts at each side, or lies in.
+    x = random_array((2, 3, 11, 13), "uint8")
+    frame = fmcodec.encode(x, CodecSpec(block_shape=(4, 5)))
+    region = (slice(0, 2), slice(0, 3), slice(*rows), slice(*columns))
+    memory = np.full((4, 5, 31, 33), 77, np.uint8)
+    part = memory[1:3, 1:4, 10 : 10 + rows[1] - rows[0], 10 : 10 + columns[1] - columns[0]]
+    fmcodec.decode(frame, out=part, region=region)
+    assert (part == x[region]).all()
+    part[...] = 77
+    assert (memory == 77).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_out_may_be_a_torch_tensor(dtype: str) -> None:
     x = random_array((3, 8, 5, 6), dtype)
