@@ -54,6 +54,20 @@ def test_the_largest_symbol_has_no_code() -> None:
     assert kinds(x, static(PLAIN)) == [PATCHED]
 
 
+def test_no_symbol_has_a_code() -> None:
+    sevens, ones = np.full((1, 16, 16), 7, np.uint8), bits(1, 16, 16)
+    assert kinds(sevens, static(PLAIN)) == [RAW]
+    assert kinds(np.concatenate([ones, sevens], axis=2), static(PLAIN, block_shape=(16, 16))) == [CODED, RAW]
+
+
+def test_a_symbol_behind_a_mask_has_no_code() -> None:
+    x = bits(1, 16, 16, ones=0.1)
+    x[0, 0, 0] = 2
+    assert kinds(x, static(ANY_MASK)) == [CODED]
+    x[0, 3, 4] = 3
+    assert kinds(x, static(ANY_MASK)) == [PATCHED]
+
+
 def test_a_residual_below_the_smallest_symbol_has_no_code() -> None:
     spec = static(predicted({0: 1, 1: 2, 2: 3, 3: 3}))
     x = np.repeat(RNG.integers(0, 4, (1, 1, 40), dtype=np.uint8), 16, axis=1)
