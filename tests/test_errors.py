@@ -1146,6 +1146,11 @@ def test_wrong_shapes_of_encode_bound() -> None:
     refuse(ValueError, "negative|at least 0", lambda: fmcodec.encode_bound((2, -3, 4), "uint8", spec))
     refuse(TypeError, "dtype must be one of .*, not float64", lambda: fmcodec.encode_bound(X.shape, "float64", spec))
     refuse(TypeError, "float", lambda: fmcodec.encode_bound((2.5, 3, 4), "uint8", spec))
+    for largest in ((1, 1, 2**32 - 1), (1, 2**32 - 1, 1), (2**32 - 1, 1, 1, 1), (2**24, 1, 1)):
+        assert fmcodec.encode_bound(largest, "uint8", spec) > np.prod(largest, dtype=object)
+    for larger in ((1, 1, 2**32), (1, 2**32, 1), (2**32, 1, 1, 1), (2**24 + 1, 1, 1)):
+        message = "more than 2.24 channels, or 2.32 or more along another axis"
+        refuse(ValueError, message, lambda shape=larger: fmcodec.encode_bound(shape, "uint8", spec))
 
 
 def test_wrong_outputs() -> None:
