@@ -371,34 +371,31 @@ def test_out_leaves_the_memory_around_it_alone() -> None:
             assert (memory == 77).all()
 
 
-@pytest.mark.parametrize("rows", [(0, 7), (2, 9), (4, 8), (5, 6), (3, 11), (8, 11)], ids=str)
-@pytest.mark.parametrize("columns", [(0, 6), (3, 8), (5, 10), (7, 8), (1, 13), (10, 13)], ids=str)
-def test_regions_leave_the_memory_around_them_alone(rows: tuple[int, int], columns: tuple[int, int]) -> None:
-    # Tiles of 4 by 5 that the region holds, cuts at each side, or lies in.
+def check_memory_around(rows: tuple[int, int], columns: tuple[int, int], width: int, first_column: int) -> None:
+    """Decodes a part of tiles of 4 by 5 into memory of this width, which it leaves as it was around the part."""
     x = random_array((2, 3, 11, 13), "uint8")
     frame = fmcodec.encode(x, CodecSpec(block_shape=(4, 5)))
     region = (slice(0, 2), slice(0, 3), slice(*rows), slice(*columns))
-    memory = np.full((4, 5, 31, 33), 77, np.uint8)
-    part = memory[1:3, 1:4, 10 : 10 + rows[1] - rows[0], 10 : 10 + columns[1] - columns[0]]
+    memory = np.full((4, 5, 31, width), 77, np.uint8)
+    part = memory[1:3, 1:4, 10:, first_column:][..., : rows[1] - rows[0], : columns[1] - columns[0]]
     fmcodec.decode(frame, out=part, region=region)
     assert (part == x[region]).all()
     part[...] = 77
     assert (memory == 77).all()
+
+
+@pytest.mark.parametrize("rows", [(0, 7), (2, 9), (4, 8), (5, 6), (3, 11), (8, 11)], ids=str)
+@pytest.mark.parametrize("columns", [(0, 6), (3, 8), (5, 10), (7, 8), (1, 13), (10, 13)], ids=str)
+def test_regions_leave_the_memory_around_them_alone(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    # The region holds tiles, cuts them at each side, or lies in one.
+    check_memory_around(rows, columns, 33, 10)
 
 
 @pytest.mark.parametrize("rows", [(0, 8), (0, 7), (2, 8), (1, 11), (5, 6), (4, 8)], ids=str)
 @pytest.mark.parametrize("columns", [(5, 10), (5, 9), (6, 10), (7, 8)], ids=str)
 def test_regions_in_memory_as_wide_as_tiles(rows: tuple[int, int], columns: tuple[int, int]) -> None:
     # Tiles that lie in the region are decoded to the output itself if its rows follow each other as theirs do.
-    x = random_array((2, 3, 11, 13), "uint8")
-    frame = fmcodec.encode(x, CodecSpec(block_shape=(4, 5)))
-    region = (slice(0, 2), slice(0, 3), slice(*rows), slice(*columns))
-    memory = np.full((4, 5, 31, 5), 77, np.uint8)
-    part = memory[1:3, 1:4, 10 : 10 + rows[1] - rows[0], columns[0] - 5 : columns[1] - 5]
-    fmcodec.decode(frame, out=part, region=region)
-    assert (part == x[region]).all()
-    part[...] = 77
-    assert (memory == 77).all()
+    check_memory_around(rows, columns, 5, columns[0] - 5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

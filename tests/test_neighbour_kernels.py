@@ -11,8 +11,8 @@ from strategies import ISAS, on_isa, share
 
 from fmcodec import CorruptStreamError
 from fmcodec._core import kernels
-from fmcodec.reference.lattice import MEAN_BINS, NARROW_SPREAD
-from fmcodec.reference.rans import RansReader, RansTables, RansWriter
+from fmcodec.reference.lattice import context_of, mean_codes
+from fmcodec.reference.rans import MANY_SYMBOLS, RansReader, RansTables, RansWriter
 from fmcodec.spec import leading_bits
 
 Tokens = NDArray[np.uint8]
@@ -29,9 +29,7 @@ def test_contexts_of_neighbours(seed: int, count: int, offsets: list[int], limit
     codes = rng.integers(0, limit, count + 140).astype(np.uint8)
     band_codes = rng.integers(0, 64, count).astype(np.uint8)
     around = np.stack([codes[70 + offset :][:count] for offset in offsets]).astype(np.int64)
-    total, spread = around.sum(axis=0), np.ptp(around, axis=0)
-    weighted = (total + (total + 4 * band_codes.astype(np.int64) + 1) // 2 + 1) // 2
-    expected = 1 + weighted // 8 + MEAN_BINS * ((spread > 0) + (spread > NARROW_SPREAD).astype(np.int64))
+    expected = context_of(around, band_codes.astype(np.int64))
     for name in ISAS:
         with on_isa(name):
             np.testing.assert_array_equal(kernels.neighbour_contexts(codes, band_codes, offsets, 70), expected)
@@ -53,7 +51,7 @@ def test_values_of_a_kind_and_back(seed: int, count: int, kind_count: int, kind:
 @given(SEEDS, st.integers(1, 200) | st.sampled_from([256, 1000]), st.integers(0, 9), st.sampled_from([2, 64]))
 def test_means_of_runs_and_runs_of_means(seed: int, run: int, count: int, limit: int) -> None:
     codes = np.random.default_rng(seed).integers(0, limit, (count, run)).astype(np.uint8)
-    means = (2 * codes.sum(axis=1, dtype=np.int64) + run) // (2 * run)
+    means = mean_codes(codes.reshape(count, 1, run).astype(np.int64)).reshape(-1) if count else np.zeros(0, np.int64)
     for name in ISAS:
         with on_isa(name):
             np.testing.assert_array_equal(kernels.mean_of_runs(codes.reshape(-1), run), means)
@@ -62,8 +60,6 @@ def test_means_of_runs_and_runs_of_means(seed: int, run: int, count: int, limit:
 
 
 # --- rANS (section 7.5)
-
-SMALLEST_BLOCK_OF_MANY_LANES = 65536
 
 
 @st.composite
@@ -82,7 +78,7 @@ def some_weights(draw: st.DrawFn) -> NDArray[np.uint16]:
 def test_streams_are_those_of_the_reference(
     data: st.DataObject, weights: NDArray[np.uint16], count: int, run: int
 ) -> None:
-    symbols = data.draw(st.sampled_from([SMALLEST_BLOCK_OF_MANY_LANES - 1, SMALLEST_BLOCK_OF_MANY_LANES]))
+    symbols = data.draw(st.sampled_from([MANY_SYMBOLS - 1, MANY_SYMBOLS]))
     rng = np.random.default_rng(data.draw(SEEDS))
     classes = rng.integers(0, len(weights), count).astype(np.uint8)
     tokens = np.array([rng.choice(np.flatnonzero(weights[k])) for k in classes], np.uint8)
@@ -102,7 +98,7 @@ def test_streams_are_those_of_the_reference(
             np.testing.assert_array_equal(kernels.read_rans(weights, expected, classes, symbols, run), tokens)
 
 
-@pytest.mark.parametrize("symbols", [SMALLEST_BLOCK_OF_MANY_LANES - 1, SMALLEST_BLOCK_OF_MANY_LANES])
+@pytest.mark.parametrize("symbols", [MANY_SYMBOLS - 1, MANY_SYMBOLS])
 def test_streams_that_end_too_early_or_too_late(symbols: int, isa: str) -> None:
     rng = np.random.default_rng(3)
     weights = np.full((1, 256), 16, np.uint16)

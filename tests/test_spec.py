@@ -294,12 +294,16 @@ def test_bases_of_floating_point_rows() -> None:
         Basis.from_array(np.zeros((2, 1, 2)), [0, 0, 0])
 
 
+def encode_unchecked(native: _core.Spec, channels: int = 2, **fields: Any) -> bytes:
+    """By the core, with fields that Python has not checked."""
+    for name, value in fields.items():
+        setattr(native, name, value)
+    return _core.encode(np.ones((channels, 4, 4), np.float32), 1, native, False, 1, True)
+
+
 def test_the_core_refuses_what_python_refuses_before() -> None:
     def encoded(**fields: Any) -> bytes:
-        native = native_spec(CodecSpec(step=0.5, bits=4, zero_point=0))
-        for name, value in fields.items():
-            setattr(native, name, value)
-        return _core.encode(np.ones((2, 4, 4), np.float32), 1, native, False, 1, True)
+        return encode_unchecked(native_spec(CodecSpec(step=0.5, bits=4, zero_point=0)), **fields)
 
     klt = {"transform": 3, "transform_size": 2, "kept_bands": 2}
     for fields in ({"step": 2.0**-64}, {"step": 2.0**64}, {"bits": 2}, {"bits": 16}, {"zero_point": 15}):
@@ -346,13 +350,11 @@ def test_largest_basis() -> None:
 
 
 def test_the_core_refuses_a_basis_of_another_spec() -> None:
-    def encoded(mean: int = 0, channels: int = 2, **fields: Any) -> bytes:
+    def encoded(mean: int = 0, **fields: Any) -> bytes:
         native = native_spec(CodecSpec(step=0.5, bits=15, zero_point=1))
         native.transform, native.transform_size, native.kept_bands = 3, 2, 2
         native.set_basis(Basis(means=(0, mean), rows=bytes(8)).to_bytes(), 2)
-        for name, value in fields.items():
-            setattr(native, name, value)
-        return _core.encode(np.ones((channels, 4, 4), np.float32), 1, native, False, 1, True)
+        return encode_unchecked(native, **fields)
 
     for mean in (-1, 2**15 - 2):
         assert encoded(mean)

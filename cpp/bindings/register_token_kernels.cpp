@@ -97,44 +97,53 @@ Tokens compact_nonzero(const Tokens& tokens) {
   return Tokens(static_cast<py::ssize_t>(count), nonzero.data());
 }
 
+// Calls function(begin, size) for each `run` of `count` elements.
+template <class Function>
+void for_each_run(size_t count, size_t run, const Function& function) {
+  check_not_zero(run);
+  for (size_t i = 0; i < count; i += run) function(i, std::min(run, count - i));
+}
+
 py::bytes bytes_of(const BitCursor& cursor) {
   return py::bytes(reinterpret_cast<const char*>(cursor.bytes), (cursor.position_bits + 7) / 8);
 }
 
 // One bit for each token, from a call for each `run` of them.
 py::bytes write_mask(const Tokens& tokens, size_t run) {
-  check_not_zero(run);
-  const size_t count = tokens.size();
   const std::vector<uint8_t> padded = with_slack(tokens);
-  std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes);
+  std::vector<uint8_t> mask(tokens.size() / 8 + 1 + kSlackBytes);
   BitCursor cursor{mask.data(), 0};
-  for (size_t i = 0; i < count; i += run) kernels().write_mask(padded.data() + i, std::min(run, count - i), &cursor);
+  for_each_run(tokens.size(), run,
+               [&](size_t begin, size_t size) { kernels().write_mask(padded.data() + begin, size, &cursor); });
   return bytes_of(cursor);
 }
 
 // The same, and the translated tokens that are not 0.
 py::tuple pack_nonzero(const Tokens& tokens, const Tokens& table, size_t run) {
-  check_not_zero(run);
   const uint8_t* const entries = entries_of(table);
-  const size_t count = tokens.size();
   const std::vector<uint8_t> padded = with_slack(tokens);
-  std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes), nonzero(padded.size());
+  std::vector<uint8_t> mask(tokens.size() / 8 + 1 + kSlackBytes), nonzero(padded.size());
   BitCursor cursor{mask.data(), 0};
   size_t packed = 0;
-  for (size_t i = 0; i < count; i += run) {
-    packed +=
-        kernels().pack_nonzero(padded.data() + i, std::min(run, count - i), entries, &cursor, nonzero.data() + packed);
-  }
+  for_each_run(tokens.size(), run, [&](size_t begin, size_t size) {
+    packed += kernels().pack_nonzero(padded.data() + begin, size, entries, &cursor, nonzero.data() + packed);
+  });
   return py::make_tuple(bytes_of(cursor), Tokens(static_cast<py::ssize_t>(packed), nonzero.data()));
+}
+
+// The mask of `count` tokens or symbols of which so many are not 0.
+std::vector<uint8_t> mask_with_slack(const py::bytes& mask, size_t count, py::ssize_t nonzero) {
+  std::vector<uint8_t> padded = with_slack(mask);
+  if (padded.size() - kSlackBytes != (count + 7) / 8)
+    throw std::invalid_argument("a mask has a bit for each token or symbol");
+  if (kernels().count_ones(padded.data(), 0, count) != static_cast<size_t>(nonzero))
+    throw std::invalid_argument("a mask has a 1 for each token or symbol that is not 0");
+  return padded;
 }
 
 // `count` tokens: those that are not 0, and zeros, by a mask.
 Tokens expand_nonzero(const py::bytes& mask, const Tokens& nonzero, size_t count) {
-  const std::vector<uint8_t> padded_mask = with_slack(mask), padded = with_slack(nonzero);
-  if (padded_mask.size() - kSlackBytes != (count + 7) / 8)
-    throw std::invalid_argument("a mask has a bit for each token");
-  if (kernels().count_ones(padded_mask.data(), 0, count) != static_cast<size_t>(nonzero.size()))
-    throw std::invalid_argument("a mask has a 1 for each token that is not 0");
+  const std::vector<uint8_t> padded_mask = mask_with_slack(mask, count, nonzero.size()), padded = with_slack(nonzero);
   std::vector<uint8_t> tokens(count + kSlackBytes);
   kernels().expand_nonzero(padded_mask.data(), padded.data(), count, tokens.data());
   return Tokens(static_cast<py::ssize_t>(count), tokens.data());
@@ -142,24 +151,20 @@ Tokens expand_nonzero(const py::bytes& mask, const Tokens& nonzero, size_t count
 
 // One bit for each symbol, from a call for each `run` of them, and those that are not 0.
 py::tuple pack_symbols(const Integers& symbols, size_t run) {
-  check_not_zero(run);
   const size_t count = symbols.size();
   std::vector<uint8_t> mask(count / 8 + 1 + kSlackBytes);
   std::vector<int32_t> nonzero(count + kSlackBytes / sizeof(int32_t));
   BitCursor cursor{mask.data(), 0};
   size_t packed = 0;
-  for (size_t i = 0; i < count; i += run)
-    packed += kernels().pack_symbols(symbols.data() + i, std::min(run, count - i), &cursor, nonzero.data() + packed);
+  for_each_run(count, run, [&](size_t begin, size_t size) {
+    packed += kernels().pack_symbols(symbols.data() + begin, size, &cursor, nonzero.data() + packed);
+  });
   return py::make_tuple(bytes_of(cursor), Integers(static_cast<py::ssize_t>(packed), nonzero.data()));
 }
 
 // `count` symbols: those that are not 0, and zeros, by a mask.
 Integers expand_symbols(const py::bytes& mask, const Integers& nonzero, size_t count) {
-  const std::vector<uint8_t> padded_mask = with_slack(mask);
-  if (padded_mask.size() - kSlackBytes != (count + 7) / 8)
-    throw std::invalid_argument("a mask has a bit for each symbol");
-  if (kernels().count_ones(padded_mask.data(), 0, count) != static_cast<size_t>(nonzero.size()))
-    throw std::invalid_argument("a mask has a 1 for each symbol that is not 0");
+  const std::vector<uint8_t> padded_mask = mask_with_slack(mask, count, nonzero.size());
   std::vector<int32_t> padded(nonzero.data(), nonzero.data() + nonzero.size()), symbols(count);
   padded.resize(padded.size() + kSlackBytes / sizeof(int32_t));
   kernels().expand_symbols(padded_mask.data(), padded.data(), count, symbols.data());
@@ -168,12 +173,12 @@ Integers expand_symbols(const py::bytes& mask, const Integers& nonzero, size_t c
 
 // One bit for each symbol, from a call for each `run` of them.
 py::bytes write_symbol_plane(const Integers& symbols, int plane, size_t run) {
-  check_not_zero(run);
   const size_t count = symbols.size();
   std::vector<uint8_t> bits(count / 8 + 1 + kSlackBytes);
   BitCursor cursor{bits.data(), 0};
-  for (size_t i = 0; i < count; i += run)
-    kernels().write_symbol_plane(symbols.data() + i, std::min(run, count - i), plane, &cursor);
+  for_each_run(count, run, [&](size_t begin, size_t size) {
+    kernels().write_symbol_plane(symbols.data() + begin, size, plane, &cursor);
+  });
   return bytes_of(cursor);
 }
 

@@ -104,8 +104,8 @@ def as_output(out: Any, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
     return memory
 
 
-def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> npt.NDArray[Any]:
-    """A new array."""
+def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """A new array, and its memory to write to; bfloat16 as uint16."""
     count = 1
     for extent in shape:
         count *= extent
@@ -121,13 +121,12 @@ def empty_array(shape: tuple[int, ...], name: str, max_bytes: int) -> npt.NDArra
         # Without values, but with other extents whose product numpy cannot hold.
         raise LimitExceededError(f"numpy cannot hold an array of shape {shape}") from error
     if name != "bfloat16":
-        return memory
+        return memory, memory
     if importlib.util.find_spec("ml_dtypes") is None:
         raise TypeError("bfloat16 needs the package ml_dtypes, or out= with a torch.bfloat16 tensor")
     import ml_dtypes
 
-    bfloat16: npt.NDArray[Any] = memory.view(ml_dtypes.bfloat16)
-    return bfloat16
+    return memory.view(ml_dtypes.bfloat16), memory
 
 
 def bytes_view(buffer: Buffer) -> memoryview:

@@ -219,8 +219,9 @@ def decode(
         shape = tuple(part.stop - part.start for part in slices)
         origin = _nchw(tuple(part.start for part in slices), layout, missing=0)
     if out is None:
-        out = empty_array(shape, name, max_bytes)
-    memory = as_output(out, shape, name)
+        out, memory = empty_array(shape, name, max_bytes)
+    else:
+        memory = as_output(out, shape, name)
     frame.decode_into(memory, origin, max(max_bytes, memory.nbytes, MIN_BLOCK_LIMIT), _threads(threads))
     return out
 

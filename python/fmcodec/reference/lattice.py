@@ -43,20 +43,25 @@ PHASES = tuple(Phase(level, kind) for level in reversed(range(LEVELS)) for kind 
 def contexts(symbols: IntArray, phase: Phase) -> IntArray:
     """The contexts of the members of a phase, band by band, of a grid whose earlier phases are known."""
     codes = _CODES[np.abs(symbols)]
-    band_codes = _mean(codes[:, ::2, ::2])
+    band_codes = mean_codes(codes[:, ::2, ::2])
     padded = np.broadcast_to(band_codes, (len(codes), codes.shape[1] + 2, codes.shape[2] + 2)).copy()
     padded[:, 1:-1, 1:-1] = codes
     rows, columns = codes.shape[1:]
     around = np.stack([padded[:, 1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns] for dy, dx in phase.neighbours])
+    return context_of(around, band_codes)[:, phase.members(rows, columns)].reshape(-1)
+
+
+def context_of(around: IntArray, band_codes: IntArray) -> IntArray:
+    """The contexts of elements from the codes of their four neighbours, along the first axis, and of their bands."""
     total = around.sum(axis=0)
     spread = around.max(axis=0) - around.min(axis=0)
     weighted = (total + (total + 4 * band_codes + 1) // 2 + 1) // 2
     context: IntArray = 1 + weighted // 8 + MEAN_BINS * ((spread > 0).astype(np.int64) + (spread > NARROW_SPREAD))
-    return context[:, phase.members(rows, columns)].reshape(-1)
+    return context
 
 
-def _mean(codes: IntArray) -> IntArray:
-    """The mean code of each band, rounded half up."""
+def mean_codes(codes: IntArray) -> IntArray:
+    """The mean code of each band, rounded half up, as bands by 1 by 1."""
     count = codes[0].size
     mean: IntArray = (2 * codes.sum(axis=(1, 2), keepdims=True) + count) // (2 * count)
     return mean
